@@ -12,13 +12,13 @@ stamps=.venv/stamps
 say() { printf 'langswarm-session: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 recent() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
-can_pip() { .venv/bin/python -c 'import pip' 2>/dev/null; }
+no_ensurepip='lacks ensurepip (Debian, Ubuntu: apt install python3-venv).'
 
 current_state() {
     pwd
     find session actors runtime adapters \
         \( -name '*.py' -o -name '*.sql' -o -name py.typed \) -print 2>/dev/null | LC_ALL=C sort
-    cat pyproject.toml
+    cat pyproject.toml .venv/pyvenv.cfg 2>/dev/null || : # the latter names the Python
 }
 
 make_venv() {
@@ -27,17 +27,19 @@ make_venv() {
     done
     [ "$python" != none ] || die "needs Python 3.11 or newer: no such python3 is on the PATH."
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||
-        die "$python lacks venv or ensurepip (on Debian and Ubuntu: apt install python3-venv)."
+        die "$python $no_ensurepip"
     say "making .venv with $("$python" --version)"
     "$python" -m venv .venv # never --clear: the running just may live in there
 }
 
 check_venv() {
-    [ -x .venv/bin/python ] && .venv/bin/python -c '' 2>/dev/null || make_venv
+    [ -d .venv/bin ] || make_venv
+    .venv/bin/python -c '' 2>/dev/null || die "the Python of .venv does not run: remove .venv."
     recent .venv/bin/python ||
         die "needs Python 3.11 or newer, .venv has $(.venv/bin/python --version 2>&1):" \
             "remove .venv and make it with a newer one."
-    can_pip || make_venv
+    .venv/bin/python -c 'import pip' 2>/dev/null ||
+        .venv/bin/python -m ensurepip >/dev/null 2>&1 || die ".venv $no_ensurepip"
 }
 
 state=$(current_state)
@@ -51,6 +53,7 @@ done
 [ "$current" = no ] || exit 0
 
 check_venv
+state=$(current_state) # .venv may be new
 mkdir -p "$stamps"
 extras=$({ printf '%s\n' "$@"; ls "$stamps"; } | sort -u) # those of earlier runs stay current too
 list=$(printf '%s' "$extras" | tr '\n' ,)
