@@ -1,0 +1,256 @@
+"""Sessions in memory: for development and tests. They live as long as this object does."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ...actors.errors import StorageError
+from ...actors.model import Committed, Conflict, SessionStatus
+from ...actors.ports import ISessionStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ...actors.model import (
+        MessageQuery,
+        MessageRecord,
+        SessionQuery,
+        SessionRecord,
+        SessionWrite,
+        StoredSession,
+        TurnRecord,
+    )
+    from ...actors.ports import WriteOutcome
+
+_by_seq = attrgetter("seq")
+_by_key = attrgetter("key")
+
+
+@attrs.define(eq=False)
+class _Entry:
+    """All that is kept of one session."""
+
+    key: int
+    stored: StoredSession
+    # Invariant: ascending by seq; gaps are possible (imports), so positions come from bisection.
+    messages: list[MessageRecord] = attrs.field(factory=list["MessageRecord"])
+    turns: dict[int, TurnRecord] = attrs.field(factory=dict[int, "TurnRecord"])
+
+    def position(self, seq: int) -> int:
+        """Where the message `seq` is, or would be."""
+        return bisect_left(self.messages, seq, key=_by_seq)
+
+
+@attrs.frozen(kw_only=True)
+class MemoryStatistics:
+    """A snapshot of an `InMemorySessionStorage`."""
+
+    is_open: bool
+    sessions: int
+    batches: int
+    """Calls of commit()."""
+    writes: int
+    """Writes that were committed."""
+    refused: int
+    """Writes that ended as a conflict or an error."""
+
+
+class InMemorySessionStorage(ISessionStorage):
+    """Keeps sessions in this object; `close()` and `open()` keep them, the process's end does not.
+
+    The same checks and answers as SQLite, without a copy: records are immutable and shared.
+    """
+
+    def __init__(self) -> None:
+        self._open = False
+        self._entries: dict[int, _Entry] = {}
+        self._by_id: dict[str, _Entry] = {}
+        self._by_user: dict[str, list[_Entry]] = {}  # each in the order of creation, so of keys
+        self._last_key = 0
+        self._batches = 0
+        self._writes = 0
+        self._refused = 0
+
+    def statistics(self) -> MemoryStatistics:
+        """What has happened so far."""
+        return MemoryStatistics(
+            is_open=self._open,
+            sessions=len(self._entries),
+            batches=self._batches,
+            writes=self._writes,
+            refused=self._refused,
+        )
+
+    async def open(self) -> None:
+        self._open = True
+
+    async def close(self) -> None:
+        self._open = False
+
+    async def commit(self, writes: Sequence[SessionWrite]) -> Sequence[WriteOutcome]:
+        self._check_open()
+        outcomes = [self._commit_one(write) for write in writes]
+        self._batches += 1
+        return outcomes
+
+    async def load(self, session_ids: Sequence[str]) -> Sequence[StoredSession | None]:
+        self._check_open()
+        entries = map(self._by_id.get, session_ids)
+        return [None if entry is None else entry.stored for entry in entries]
+
+    async def read_back(self, session_ids: Sequence[str]) -> Sequence[StoredSession | None]:
+        return await self.load(session_ids)  # a commit is decided within its call
+
+    async def load_unfinished(self, limit: int) -> Sequence[StoredSession]:
+        self._check_open()
+        found: list[StoredSession] = []
+        for entry in self._entries.values():
+            if len(found) >= limit:
+                break
+            if entry.stored.record.open_turn_no:
+                found.append(entry.stored)
+        return found
+
+    async def read_messages(self, key: int, query: MessageQuery) -> Sequence[MessageRecord]:
+        self._check_open()
+        entry = self._entries.get(key)
+        limit = query.limit
+        if entry is None or (limit is not None and limit <= 0):
+            return []
+        newest_first: list[MessageRecord] = []
+        for message in _newest_first(entry, query):
+            if _matches(message, query):
+                newest_first.append(message)
+                if len(newest_first) == limit:
+                    break
+        newest_first.reverse()
+        return newest_first
+
+    async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
+        self._check_open()
+        entries = self._by_user.get(query.user_id, [])
+        end = len(entries)
+        if query.before_key is not None:
+            end = bisect_left(entries, query.before_key, key=_by_key)
+        found: list[SessionRecord] = []
+        for position in range(end - 1, -1, -1):
+            if len(found) >= query.limit:
+                break
+            record = entries[position].stored.record
+            if _is_listed(record, query):
+                found.append(record)
+        return found
+
+    # ------------------------------------------------------------ one write
+
+    def _commit_one(self, write: SessionWrite) -> WriteOutcome:
+        """Check everything, then change everything: nothing in between can fail."""
+        entry = self._by_id.get(write.after.record.session_id)
+        refusal = _refusal(entry, write)
+        if refusal is not None:
+            self._refused += 1
+            return refusal
+        if entry is None:
+            entry = self._create(write)
+        elif write.documents_changed or write.after.documents is entry.stored.documents:
+            entry.stored = write.after
+        else:
+            entry.stored = attrs.evolve(write.after, documents=entry.stored.documents)
+        if write.clear_through_seq:
+            del entry.messages[: entry.position(write.clear_through_seq + 1)]
+        entry.messages.extend(write.messages)
+        for seq, finish_reason in write.marks:
+            _mark(entry, seq, finish_reason)
+        if write.turn is not None:
+            entry.turns[write.turn.turn_no] = write.turn
+        self._writes += 1
+        return Committed(entry.key)
+
+    def _create(self, write: SessionWrite) -> _Entry:
+        self._last_key = key = self._last_key + 1
+        record = attrs.evolve(write.after.record, key=key)
+        entry = _Entry(key, attrs.evolve(write.after, record=record))
+        self._entries[key] = entry
+        self._by_id[record.session_id] = entry
+        self._by_user.setdefault(record.user_id, []).append(entry)
+        return entry
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise StorageError("the storage is not open: call open() first", code="closed")
+
+
+def _refusal(entry: _Entry | None, write: SessionWrite) -> Conflict | StorageError | None:
+    if entry is None:
+        if write.expected_revision:
+            return Conflict(0, 0)
+        last_seq, turns = 0, {}
+    else:
+        stored = entry.stored.record
+        after = write.after.record
+        if not write.expected_revision or (stored.revision, stored.epoch, stored.key) != (
+            write.expected_revision,
+            after.epoch,
+            after.key,
+        ):
+            return Conflict(stored.revision, stored.epoch)
+        last_seq = entry.messages[-1].seq if entry.messages else 0
+        turns = entry.turns
+    for message in write.messages:
+        if message.seq <= last_seq:
+            return _invalid(write, f"message {message.seq} is stored already")
+        last_seq = message.seq
+    turn = write.turn
+    if turn is not None and write.opens_turn == (turn.turn_no in turns):
+        state = "stored already" if write.opens_turn else "not stored"
+        return _invalid(write, f"turn {turn.turn_no} is {state}")
+    return None
+
+
+def _invalid(write: SessionWrite, reason: str) -> StorageError:
+    session_id = write.after.record.session_id
+    return StorageError(
+        f"the write to session {session_id!r} does not fit what is stored: {reason}",
+        code="unknown",
+    )
+
+
+def _mark(entry: _Entry, seq: int, finish_reason: str) -> None:
+    position = entry.position(seq)
+    if position < len(entry.messages) and entry.messages[position].seq == seq:
+        message = entry.messages[position]
+        entry.messages[position] = attrs.evolve(message, finish_reason=finish_reason)
+
+
+def _newest_first(entry: _Entry, query: MessageQuery) -> Iterator[MessageRecord]:
+    messages = entry.messages
+    start, end = 0, len(messages)
+    if query.after_seq:
+        start = entry.position(query.after_seq + 1)
+    if query.before_seq is not None:
+        end = entry.position(query.before_seq)
+    for position in range(end - 1, start - 1, -1):
+        yield messages[position]
+
+
+def _matches(message: MessageRecord, query: MessageQuery) -> bool:
+    return (
+        (query.include_hidden or not message.hidden_by)
+        and (query.role is None or message.role is query.role)
+        and (query.since_us is None or message.created_us >= query.since_us)
+        and (query.until_us is None or message.created_us < query.until_us)
+        and (query.message_id is None or message.message_id == query.message_id)
+    )
+
+
+def _is_listed(record: SessionRecord, query: SessionQuery) -> bool:
+    if query.status is None:
+        if record.status is SessionStatus.DELETED:
+            return False
+    elif record.status is not query.status:
+        return False
+    return query.active_since_us is None or record.updated_us >= query.active_since_us

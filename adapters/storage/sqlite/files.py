@@ -1,0 +1,95 @@
+"""What is at a path: nothing yet, one of our databases, or something that is not to be touched."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from ....actors.errors import StorageError
+from .mapping import storage_error
+from .schema import APPLICATION_ID, CREATE, USER_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+_NOT_YET = "this version cannot import it yet: choose another db_path and keep the file"
+
+
+def prepare(path: str) -> None:
+    """Refuse what is not ours, without a change; create what is not there yet.
+
+    Needs the lock. Afterwards the file has our tables, in rollback mode or in WAL.
+    """
+    if not os.path.exists(path):  # noqa: PTH110 - a str all along
+        # SQLite would create it readable for everybody; its -wal and -shm take the same mode.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    elif look(path):
+        return
+    with _connected(f"file:{quote(os.fsencode(path))}?mode=rw") as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        if not _is_ours(connection, path):  # it may have been in a -journal or -wal
+            for statement in CREATE:
+                connection.execute(statement)
+        connection.execute("COMMIT")
+
+
+def look(path: str) -> bool:
+    """Whether it is ours; False: empty. Raises StorageError of code `foreign` or `corrupt`.
+
+    Reads only. `immutable` keeps SQLite from creating -wal and -shm beside a file of another
+    program; where that program left a -wal, its content counts, so it is read in plain mode.
+    """
+    has_wal = os.path.exists(f"{path}-wal") and os.path.getsize(f"{path}-wal") > 0  # noqa: PTH110, PTH202
+    immutable = "" if has_wal else "&immutable=1"
+    with _connected(f"file:{quote(os.fsencode(path))}?mode=ro{immutable}") as connection:
+        return _is_ours(connection, path)
+
+
+def _is_ours(connection: sqlite3.Connection, path: str) -> bool:
+    try:
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        tables: set[str] = {name for (name,) in names}
+        columns = {name for _, name, *_ in connection.execute("PRAGMA table_info(sessions)")}
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+            raise _foreign(path, "is not an SQLite database", "choose another db_path") from error
+        raise storage_error(error) from error
+    if application_id == APPLICATION_ID:
+        if version != USER_VERSION:
+            raise _foreign(
+                path,
+                f"has the format {version}, this version of langswarm-session knows up to "
+                f"{USER_VERSION}",
+                "use the version that wrote it, or a newer one",
+            )
+        return True
+    if not tables and not application_id and not version:
+        return False
+    if "session_messages" in tables:
+        raise _foreign(path, "was written by LangSwarm 0.1.0", _NOT_YET)
+    if "history" in columns:
+        raise _foreign(path, "was written by LangSwarm V1", _NOT_YET)
+    raise _foreign(path, "is a database of another program", "choose another db_path")
+
+
+def _foreign(path: str, what: str, advice: str) -> StorageError:
+    return StorageError(f"{path} {what}; it was not touched: {advice}", code="foreign")
+
+
+@contextlib.contextmanager
+def _connected(uri: str) -> Generator[sqlite3.Connection]:
+    try:
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+    except sqlite3.Error as error:
+        raise storage_error(error) from error
+    try:
+        yield connection
+    except sqlite3.Error as error:
+        raise storage_error(error) from error
+    finally:
+        connection.close()

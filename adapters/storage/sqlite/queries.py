@@ -1,0 +1,144 @@
+"""What is read: each function is one hop and, but for very many ids, one statement."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from ....actors.model import SessionStatus
+from .rows import (
+    DOCUMENTS,
+    MESSAGE,
+    SESSION,
+    TURN,
+    read_message,
+    read_session,
+    read_stored,
+    row_id,
+)
+from .schema import SEQ_BITS, SEQ_MAX
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from ....actors.model import (
+        MessageQuery,
+        MessageRecord,
+        SessionQuery,
+        SessionRecord,
+        StoredSession,
+    )
+
+_CHUNK = 512
+"""Ids per statement at most."""
+
+_OPEN_TURN = f"(s.key << {SEQ_BITS} | s.open_turn_no)"
+
+
+def _names(table: str, columns: Sequence[str]) -> str:
+    return ", ".join(f"{table}.{name}" for name in columns)
+
+
+_STORED = ", ".join((_names("s", SESSION), _names("d", DOCUMENTS), _names("t", TURN)))
+
+_LOAD_UNFINISHED = f"""
+    SELECT {_STORED} FROM turns AS t
+    JOIN sessions AS s ON s.key = t.id >> {SEQ_BITS} AND t.id = {_OPEN_TURN}
+    JOIN session_documents AS d ON d.session_key = s.key
+    WHERE t.state = 'open' ORDER BY t.id LIMIT ?
+"""
+
+
+@cache
+def _load_text(ids: int) -> str:
+    return f"""
+        SELECT {_STORED} FROM sessions AS s
+        JOIN session_documents AS d ON d.session_key = s.key
+        LEFT JOIN turns AS t ON s.open_turn_no AND t.id = {_OPEN_TURN}
+        WHERE s.id IN ({", ".join("?" * ids)})
+    """
+
+
+def load(session_ids: Sequence[str], connection: sqlite3.Connection) -> list[StoredSession | None]:
+    """The sessions in the order of the ids, None for unknown ones."""
+    found: dict[str, StoredSession] = {}
+    storable = [name for name in session_ids if _is_storable(name)]
+    for start in range(0, len(storable), _CHUNK):
+        chunk: list[str | None] = [*storable[start : start + _CHUNK]]
+        size = 1 << (len(chunk) - 1).bit_length()
+        chunk += [None] * (size - len(chunk))  # NULL is IN nothing
+        for row in connection.execute(_load_text(size), chunk).fetchall():
+            stored = read_stored(row)
+            found[stored.record.session_id] = stored
+    return [found.get(name) for name in session_ids]
+
+
+def load_unfinished(limit: int, connection: sqlite3.Connection) -> list[StoredSession]:
+    """Up to `limit` sessions with an open turn."""
+    return [read_stored(row) for row in connection.execute(_LOAD_UNFINISHED, (limit,)).fetchall()]
+
+
+def read_messages(
+    key: int, query: MessageQuery, connection: sqlite3.Connection
+) -> list[MessageRecord]:
+    """The newest matching messages, in `seq` order."""
+    first = min(query.after_seq, SEQ_MAX) + 1
+    last = SEQ_MAX if query.before_seq is None else min(query.before_seq - 1, SEQ_MAX)
+    limit = -1 if query.limit is None else max(query.limit, 0)
+    if last < first:
+        return []
+    conditions = ["id BETWEEN ? AND ?"]
+    parameters: list[int | str] = [row_id(key, first), row_id(key, last)]
+    if not query.include_hidden:
+        conditions.append("hidden_by = 0")
+    wanted: tuple[tuple[str, int | str | None], ...] = (
+        ("role = ?", query.role and query.role.value),
+        ("created_us >= ?", query.since_us),
+        ("created_us < ?", query.until_us),
+        ("message_id = ?", query.message_id),
+    )
+    for condition, value in wanted:
+        if value is not None:
+            conditions.append(condition)
+            parameters.append(value)
+    text = (
+        f"SELECT {', '.join(MESSAGE)} FROM messages WHERE {' AND '.join(conditions)} "
+        "ORDER BY id DESC LIMIT ?"
+    )
+    rows = connection.execute(text, (*parameters, limit)).fetchall()
+    rows.reverse()
+    return [read_message(row) for row in rows]
+
+
+def list_sessions(query: SessionQuery, connection: sqlite3.Connection) -> list[SessionRecord]:
+    """A page of a user's sessions, newest first."""
+    conditions = ["user_id = ?"]
+    parameters: list[int | str] = [query.user_id]
+    if query.before_key is not None:
+        conditions.append("key < ?")
+        parameters.append(query.before_key)
+    if query.status is None:
+        conditions.append("status <> ?")
+        parameters.append(SessionStatus.DELETED.value)
+    else:
+        conditions.append("status = ?")
+        parameters.append(query.status.value)
+    if query.active_since_us is not None:
+        conditions.append("updated_us >= ?")
+        parameters.append(query.active_since_us)
+    text = (
+        f"SELECT {', '.join(SESSION)} FROM sessions WHERE {' AND '.join(conditions)} "
+        "ORDER BY key DESC LIMIT ?"
+    )
+    rows = connection.execute(text, (*parameters, max(query.limit, 0))).fetchall()
+    return [read_session(row) for row in rows]
+
+
+def _is_storable(text: str) -> bool:
+    """SQLite stores UTF-8: a lone surrogate has none, so nothing stored has such an id."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,252 @@
+"""Records to rows and back. The order of columns is decided here and nowhere else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ....actors.model import (
+    EMPTY_JSON,
+    Counters,
+    MessageRecord,
+    Role,
+    SessionDocuments,
+    SessionRecord,
+    SessionStatus,
+    StoredSession,
+    TurnRecord,
+    TurnState,
+)
+from .schema import COUNTERS, SEQ_BITS, SEQ_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Row = tuple[Any, ...]
+
+# What changes with a commit, in front; what is fixed when a session is created, behind.
+SESSION_FENCE = ("key", "revision", "epoch")
+SESSION_CHANGING = (
+    "revision",
+    "status",
+    "provider",
+    "model",
+    "provider_session_id",
+    "synced_seq",
+    "dirty",
+    "last_seq",
+    "last_turn_no",
+    "open_turn_no",
+    "visible_messages",
+    *COUNTERS,
+    "updated_us",
+)
+SESSION_FIXED = ("key", "id", "user_id", "epoch", "created_us")
+DOCUMENTS = ("config", "provider_config", "provider_settings", "context", "context_version")
+MESSAGE = (
+    "id",
+    "role",
+    "content",
+    "created_us",
+    "turn_no",
+    "message_id",
+    "metadata",
+    "provider_message_id",
+    "provider_metadata",
+    "token_count",
+    "finish_reason",
+    "hidden_by",
+)
+TURN = (
+    "id",
+    "state",
+    "user_seq",
+    "replaces",
+    "opened_us",
+    "closed_us",
+    "partial_text",
+    "error_code",
+    "error_text",
+    "input_tokens",
+    "output_tokens",
+    "idempotency_key",
+    "payload_hash",
+)
+
+# Enum members by text: a lookup costs a third of a call of the enum.
+_ROLES = {role.value: role for role in Role}
+_STATUSES = {status.value: status for status in SessionStatus}
+_STATES = {state.value: state for state in TurnState}
+
+
+def row_id(key: int, number: int) -> int:
+    """The primary key of a session's message or turn."""
+    return key << SEQ_BITS | number
+
+
+def changing_row(record: SessionRecord) -> Row:
+    """The values of SESSION_CHANGING."""
+    counters = record.counters
+    return (
+        record.revision,
+        record.status._value_,
+        record.provider,
+        record.model,
+        record.provider_session_id,
+        record.synced_seq,
+        record.dirty,
+        record.last_seq,
+        record.last_turn_no,
+        record.open_turn_no,
+        record.visible_messages,
+        counters.user_messages,
+        counters.assistant_messages,
+        counters.system_messages,
+        counters.completed_turns,
+        counters.failed_turns,
+        counters.interrupted_turns,
+        counters.input_tokens,
+        counters.output_tokens,
+        counters.response_us,
+        record.updated_us,
+    )
+
+
+def fixed_row(key: int, record: SessionRecord) -> Row:
+    """The values of SESSION_FIXED."""
+    return (key, record.session_id, record.user_id, record.epoch, record.created_us)
+
+
+def documents_row(documents: SessionDocuments) -> Row:
+    """The values of DOCUMENTS."""
+    return (
+        _json(documents.config),
+        _json(documents.provider_config),
+        _json(documents.provider_settings),
+        _json(documents.context),
+        documents.context_version,
+    )
+
+
+def message_row(key: int, message: MessageRecord) -> Row:
+    """The values of MESSAGE."""
+    return (
+        key << SEQ_BITS | message.seq,
+        message.role._value_,
+        message.content,
+        message.created_us,
+        message.turn_no,
+        message.message_id,
+        _json(message.metadata),
+        message.provider_message_id,
+        _json(message.provider_metadata),
+        message.token_count,
+        message.finish_reason,
+        message.hidden_by,
+    )
+
+
+def turn_row(key: int, turn: TurnRecord) -> Row:
+    """The values of TURN."""
+    return (
+        key << SEQ_BITS | turn.turn_no,
+        turn.state._value_,
+        turn.user_seq,
+        turn.replaces,
+        turn.opened_us,
+        turn.closed_us,
+        turn.partial_text or None,
+        turn.error_code,
+        turn.error_text,
+        turn.input_tokens,
+        turn.output_tokens,
+        turn.idempotency_key,
+        turn.payload_hash,
+    )
+
+
+SESSION = (*SESSION_FIXED, *SESSION_CHANGING)
+
+
+def read_session(row: Sequence[Any]) -> SessionRecord:
+    """From a row of SESSION."""
+    key, session_id, user_id, epoch, created_us, revision, status, provider, model = row[:9]
+    provider_session_id, synced_seq, dirty, last_seq, last_turn_no = row[9:14]
+    open_turn_no, visible_messages = row[14:16]
+    return SessionRecord(
+        key=key,
+        session_id=session_id,
+        user_id=user_id,
+        epoch=epoch,
+        created_us=created_us,
+        updated_us=row[25],
+        revision=revision,
+        status=_STATUSES[status],
+        provider=provider,
+        model=model,
+        provider_session_id=provider_session_id,
+        synced_seq=synced_seq,
+        dirty=bool(dirty),
+        last_seq=last_seq,
+        last_turn_no=last_turn_no,
+        open_turn_no=open_turn_no,
+        visible_messages=visible_messages,
+        counters=Counters(**dict(zip(COUNTERS, row[16:25], strict=True))),
+    )
+
+
+def read_stored(row: Sequence[Any]) -> StoredSession:
+    """From a row of SESSION, DOCUMENTS, TURN; the last all NULL where no turn is open."""
+    turn_start = len(SESSION) + len(DOCUMENTS)
+    config, provider_config, provider_settings, context, version = row[len(SESSION) : turn_start]
+    return StoredSession(
+        record=read_session(row),
+        documents=SessionDocuments(
+            config=config or EMPTY_JSON,
+            provider_config=provider_config or EMPTY_JSON,
+            provider_settings=provider_settings or EMPTY_JSON,
+            context=context or EMPTY_JSON,
+            context_version=version,
+        ),
+        open_turn=None if row[turn_start] is None else read_turn(row[turn_start:]),
+    )
+
+
+def read_message(row: Row) -> MessageRecord:
+    """From a row of MESSAGE."""
+    return MessageRecord(
+        seq=row[0] & SEQ_MAX,
+        role=_ROLES[row[1]],
+        content=row[2],
+        created_us=row[3],
+        turn_no=row[4],
+        message_id=row[5],
+        metadata=row[6] or EMPTY_JSON,
+        provider_message_id=row[7],
+        provider_metadata=row[8] or EMPTY_JSON,
+        token_count=row[9],
+        finish_reason=row[10],
+        hidden_by=row[11],
+    )
+
+
+def read_turn(row: Sequence[Any]) -> TurnRecord:
+    """From a row of TURN."""
+    return TurnRecord(
+        turn_no=row[0] & SEQ_MAX,
+        state=_STATES[row[1]],
+        user_seq=row[2],
+        replaces=row[3],
+        opened_us=row[4],
+        closed_us=row[5],
+        partial_text=row[6] or "",
+        error_code=row[7],
+        error_text=row[8],
+        input_tokens=row[9],
+        output_tokens=row[10],
+        idempotency_key=row[11],
+        payload_hash=row[12],
+    )
+
+
+def _json(text: str) -> str | None:
+    return None if text == EMPTY_JSON else text

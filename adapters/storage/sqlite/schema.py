@@ -1,0 +1,140 @@
+"""The tables, and why they look like this.
+
+One b-tree per table, no secondary index on the path of a turn. The primary key of `messages` and
+`turns` is computed: `session_key << 32 | seq`. So the rows of a session lie side by side in the
+order of their `seq`; the last twenty are one descent and one or two pages, "newest n" is a scan
+backwards, uniqueness of (session, seq) costs nothing. Room: 2^31 sessions, 2^32 messages each.
+
+Rejected, all measured at 2 million messages: a rowid table with a unique index over
+(session_key, seq) writes two b-trees per message and reads each message with a descent of its
+own, ten times slower from a cold cache; WITHOUT ROWID with that composite key stores it twice
+over on inner pages and writes twice as much; one append-only log for all sessions writes a tenth
+but cannot read a session without an index or a fold into this very table.
+
+What it costs: writes of many sessions touch as many leaf pages, so a message costs about one page
+of WAL once there are more live sessions than fit on a page.
+
+`session_documents` holds what is large and rarely changes, apart from the small row that each
+commit rewrites: the bytes written per turn do not grow with the context.
+
+AUTOINCREMENT: a key is never used again, so that a stale key can never reach another session.
+
+Times are microseconds since the epoch. NULL in a JSON column means an empty object. Columns that
+a codec may encode (encryption, compression) are ANY: text while `codec` is 0, else bytes;
+`key_id` names the key. Only open turns are in the index `turns_open`: it is how a start finds
+what a kill has left behind, at a price that does not depend on how much is stored.
+
+Everything is created in one transaction before the switch to WAL, so a file on disk is either
+empty or recognisably ours, also after a kill in mid-creation.
+"""
+
+from __future__ import annotations
+
+APPLICATION_ID = 0x4C535353
+"""Marks the file as ours, in its header ("LSSS")."""
+USER_VERSION = 1
+
+SEQ_BITS = 32
+SEQ_MAX = (1 << SEQ_BITS) - 1
+
+COUNTERS = (
+    "user_messages",
+    "assistant_messages",
+    "system_messages",
+    "completed_turns",
+    "failed_turns",
+    "interrupted_turns",
+    "input_tokens",
+    "output_tokens",
+    "response_us",
+)
+
+_COUNTER_COLUMNS = "".join(f"    {name} INTEGER NOT NULL,\n" for name in COUNTERS)
+
+_TABLES = (
+    f"""
+CREATE TABLE sessions (
+    key INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    user_id TEXT NOT NULL,
+    status TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    provider_session_id TEXT,
+    synced_seq INTEGER NOT NULL,
+    dirty INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    last_seq INTEGER NOT NULL,
+    last_turn_no INTEGER NOT NULL,
+    open_turn_no INTEGER NOT NULL,
+    visible_messages INTEGER NOT NULL,
+{_COUNTER_COLUMNS}    created_us INTEGER NOT NULL,
+    updated_us INTEGER NOT NULL,
+    codec INTEGER NOT NULL DEFAULT 0,
+    key_id TEXT
+) STRICT
+""",
+    """
+CREATE INDEX sessions_user ON sessions (user_id, key)
+""",
+    """
+CREATE TABLE session_documents (
+    session_key INTEGER PRIMARY KEY,
+    config ANY,
+    provider_config ANY,
+    provider_settings ANY,
+    context ANY,
+    context_version INTEGER NOT NULL,
+    codec INTEGER NOT NULL DEFAULT 0,
+    key_id TEXT
+) STRICT
+""",
+    """
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY, -- session_key << 32 | seq
+    role TEXT NOT NULL,
+    content ANY NOT NULL,
+    created_us INTEGER NOT NULL,
+    turn_no INTEGER NOT NULL,
+    message_id TEXT,
+    metadata ANY,
+    provider_message_id TEXT,
+    provider_metadata ANY,
+    token_count INTEGER NOT NULL,
+    finish_reason TEXT,
+    hidden_by INTEGER NOT NULL,
+    codec INTEGER NOT NULL DEFAULT 0,
+    key_id TEXT
+) STRICT
+""",
+    """
+CREATE TABLE turns (
+    id INTEGER PRIMARY KEY, -- session_key << 32 | turn_no
+    state TEXT NOT NULL,
+    user_seq INTEGER NOT NULL,
+    replaces INTEGER NOT NULL,
+    opened_us INTEGER NOT NULL,
+    closed_us INTEGER NOT NULL,
+    partial_text ANY,
+    error_code TEXT,
+    error_text ANY,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    idempotency_key TEXT,
+    payload_hash BLOB,
+    codec INTEGER NOT NULL DEFAULT 0,
+    key_id TEXT
+) STRICT
+""",
+    """
+CREATE INDEX turns_open ON turns (state) WHERE state = 'open'
+""",
+)
+
+CREATE = (
+    *(statement.strip() for statement in _TABLES),
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {USER_VERSION}",
+)
+"""To be run within one transaction."""

@@ -1,0 +1,201 @@
+"""Sessions in an SQLite file."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+import attrs
+
+from ....actors.errors import ConfigurationError, StorageError
+from ....actors.ports import ISessionStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ....actors.model import (
+        MessageQuery,
+        MessageRecord,
+        SessionQuery,
+        SessionRecord,
+        SessionWrite,
+        StoredSession,
+    )
+    from ....actors.ports import WriteOutcome
+    from ..loop_thread import LoopThread
+    from .database import Database
+
+DEFAULT_PATH: Final = "langswarm-session.db"
+MAX_READERS: Final = 2
+"""More readers take the GIL and the page cache away from the writer: 8 cut it to a third."""
+
+Synchronous = Literal["FULL", "NORMAL", "OFF"]
+
+
+@attrs.frozen(kw_only=True)
+class SQLiteStatistics:
+    """A snapshot of an `SQLiteSessionStorage` since it was last opened."""
+
+    is_open: bool
+    batches: int = 0
+    """Calls of commit(), each one transaction."""
+    repeated: int = 0
+    """Batches that were repeated write by write, because not all of them fitted."""
+    writes: int = 0
+    """Writes that are durable."""
+    refused: int = 0
+    """Writes that ended as a conflict or an error."""
+    failed_sync: bool = False
+    """A sync failed: writes are refused until a restart."""
+
+
+class SQLiteSessionStorage(ISessionStorage):
+    """Keeps sessions in one SQLite file that this process alone uses while it is open.
+
+    `db_path`
+        The file; made if it is missing (its folder is not), readable by its owner only. A file of
+        another program, or of an earlier LangSwarm, is refused and left as it is.
+    `pool_size`
+        Connections that read, beside the one that writes; at most 2 are opened, whatever is
+        asked for: more make everything slower.
+    `max_overflow`
+        Accepted and without effect: connections are neither borrowed nor exhausted, a read waits
+        for its turn.
+    `pool_timeout`
+        How many seconds to wait while another program has locked the database.
+    `enable_wal`
+        False: a rollback journal, for file systems without shared memory. Several times slower,
+        and one connection both reads and writes.
+    `lock_wait_seconds`
+        How long `open()` waits for another process to let go of the file.
+    `synchronous`
+        "FULL": an acknowledged write survives a power loss. "NORMAL" loses the last writes then,
+        "OFF" may lose the file: for tests and throw-away data.
+    """
+
+    def __init__(
+        self,
+        db_path: str | os.PathLike[str] = DEFAULT_PATH,
+        *,
+        pool_size: int = 1,
+        max_overflow: int = 0,
+        pool_timeout: float = 30.0,
+        enable_wal: bool = True,
+        lock_wait_seconds: float = 0.0,
+        synchronous: Synchronous = "FULL",
+    ) -> None:
+        self._path = _check_path(db_path)
+        _check("pool_size", pool_size, pool_size >= 1, "1 or more")
+        _check("max_overflow", max_overflow, max_overflow >= 0, "0 or more")
+        _check("pool_timeout", pool_timeout, pool_timeout >= 0, "0 or more seconds")
+        _check("lock_wait_seconds", lock_wait_seconds, lock_wait_seconds >= 0, "0 or more seconds")
+        _check(
+            "synchronous", synchronous, synchronous in get_args(Synchronous), "FULL, NORMAL, OFF"
+        )
+        self._readers = min(pool_size, MAX_READERS)
+        self._busy_seconds = float(pool_timeout)
+        self._wal = enable_wal
+        self._lock_wait_seconds = float(lock_wait_seconds)
+        self._synchronous = synchronous
+        self._hosted: tuple[LoopThread, Database] | None = None
+
+    @property
+    def path(self) -> str:
+        """The database file, absolute."""
+        return self._path
+
+    def statistics(self) -> SQLiteStatistics:
+        """What has happened since it was opened; from any thread."""
+        if self._hosted is None:
+            return SQLiteStatistics(is_open=False)
+        _, database = self._hosted
+        writer = database.writer
+        return SQLiteStatistics(
+            is_open=database.is_open,
+            batches=writer.batches,
+            repeated=writer.repeated,
+            writes=writer.writes,
+            refused=writer.refused,
+            failed_sync=writer.failed is not None,
+        )
+
+    async def open(self) -> None:
+        if self._hosted is not None and self._hosted[0].stopping:
+            await self.close()  # it may go on after its caller was cancelled, and has the lock
+            self._hosted = None
+        thread, database = self._hosted or self._start()
+        try:
+            await thread.call(database.open)
+        except BaseException:
+            thread.request_stop()
+            raise
+
+    async def close(self) -> None:
+        if self._hosted is not None and not self._hosted[0].ended:
+            await self._hosted[0].stop()
+
+    async def commit(self, writes: Sequence[SessionWrite]) -> Sequence[WriteOutcome]:
+        thread, database = self._checked()
+        return await thread.call(database.commit, writes)
+
+    async def load(self, session_ids: Sequence[str]) -> Sequence[StoredSession | None]:
+        thread, database = self._checked()
+        return await thread.call(database.load, session_ids)
+
+    async def read_back(self, session_ids: Sequence[str]) -> Sequence[StoredSession | None]:
+        thread, database = self._checked()
+        return await thread.call(database.read_back, session_ids)
+
+    async def load_unfinished(self, limit: int) -> Sequence[StoredSession]:
+        thread, database = self._checked()
+        return await thread.call(database.load_unfinished, limit)
+
+    async def read_messages(self, key: int, query: MessageQuery) -> Sequence[MessageRecord]:
+        thread, database = self._checked()
+        return await thread.call(database.read_messages, key, query)
+
+    async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
+        thread, database = self._checked()
+        return await thread.call(database.list_sessions, query)
+
+    # ------------------------------------------------------------ inside
+
+    def _start(self) -> tuple[LoopThread, Database]:
+        """The thread never refers to this object, so that a forgotten one is found and ended."""
+        from ..loop_thread import LoopThread  # noqa: PLC0415 - asyncio: not for every program
+        from .database import Database, Options  # noqa: PLC0415 - nor the driver
+
+        options = Options(
+            path=self._path,
+            readers=self._readers,
+            busy_seconds=self._busy_seconds,
+            wal=self._wal,
+            synchronous=self._synchronous,
+            lock_wait_seconds=self._lock_wait_seconds,
+        )
+        database = Database(options)
+        thread = LoopThread("langswarm-sqlite", teardown=database.close, interrupt=database.hurry)
+        weakref.finalize(self, thread.request_stop).atexit = False  # the thread has its own
+        self._hosted = thread, database
+        return self._hosted
+
+    def _checked(self) -> tuple[LoopThread, Database]:
+        if self._hosted is None:
+            raise StorageError("the storage is not open: call open() first", code="closed")
+        return self._hosted
+
+
+def _check_path(db_path: str | os.PathLike[str]) -> str:
+    path = os.fspath(db_path)
+    if not path or path == ":memory:" or path.startswith("file:"):
+        raise ConfigurationError(
+            f"db_path={path!r} is not the path of a file; for a storage without a file use "
+            "InMemorySessionStorage"
+        )
+    return os.path.abspath(path)  # noqa: PTH100 - now: a later chdir() must not change the file
+
+
+def _check(name: str, value: object, holds: bool, wanted: str) -> None:  # noqa: FBT001
+    if not holds:
+        raise ConfigurationError(f"{name}={value!r} is not possible: {wanted}")

@@ -1,0 +1,245 @@
+"""One transaction for many writes.
+
+The plain way assumes that all writes are good: one statement per kind of row, whatever the number
+of writes, and a comparison of row counts that proves every fence (revision, epoch) at once. If
+anything is off, everything is rolled back and done again with a savepoint around each write, so
+that the bad ones fail alone. That is slower by a factor of five and rare; finding the bad ones by
+trying each write in a transaction of its own would cost a sync each.
+
+When the place is at fault (disk full, file locked) no second attempt is made: all writes of the
+batch share the error, and none of them is stored.
+
+A failed sync ends writing for good. Linux may drop the dirty pages and still serve them from its
+cache, so neither a retry nor reading back proves anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ....actors.errors import StorageError
+from ....actors.model import Committed, Conflict
+from .mapping import is_of_the_place, storage_error
+from .rows import (
+    Row,
+    changing_row,
+    documents_row,
+    fixed_row,
+    message_row,
+    row_id,
+    turn_row,
+)
+from .statements import (
+    CLEAR_MESSAGES,
+    insert_messages,
+    insert_sessions,
+    insert_turns,
+    mark_messages,
+    put_documents,
+    run_rows,
+    update_sessions,
+    update_turns,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ....actors.model import SessionWrite
+    from ....actors.ports import WriteOutcome
+
+
+class _MisfitError(Exception):
+    """A write does not fit what is stored."""
+
+
+@attrs.define(eq=False)
+class _Rows:
+    """A batch, sorted by kind of row."""
+
+    new: list[Row] = attrs.field(factory=list[Row])
+    changed: list[Row] = attrs.field(factory=list[Row])
+    documents: list[Row] = attrs.field(factory=list[Row])
+    cleared: list[Row] = attrs.field(factory=list[Row])
+    messages: list[Row] = attrs.field(factory=list[Row])
+    marks: list[Row] = attrs.field(factory=list[Row])
+    opened: list[Row] = attrs.field(factory=list[Row])
+    closed: list[Row] = attrs.field(factory=list[Row])
+
+    def add(self, write: SessionWrite, key: int) -> None:
+        """Take one write apart."""
+        after = write.after
+        record = after.record
+        expected = write.expected_revision
+        if expected:
+            self.changed.append((key, expected, record.epoch, *changing_row(record)))
+        else:
+            self.new.append(fixed_row(key, record) + changing_row(record))
+        if write.documents_changed or not expected:
+            self.documents.append((key, *documents_row(after.documents)))
+        if write.clear_through_seq:
+            self.cleared.append((row_id(key, 0), row_id(key, write.clear_through_seq)))
+        for message in write.messages:
+            self.messages.append(message_row(key, message))
+        for seq, finish_reason in dict(write.marks).items():
+            self.marks.append((row_id(key, seq), finish_reason))
+        if write.turn is not None:
+            (self.opened if write.opens_turn else self.closed).append(turn_row(key, write.turn))
+
+    def apply(self, connection: sqlite3.Connection) -> None:
+        """Write it all; the fence first, so that a stale writer changes nothing else."""
+        run_rows(connection, insert_sessions, self.new)
+        if run_rows(connection, update_sessions, self.changed) != len(self.changed):
+            raise _MisfitError("another revision or epoch is stored")
+        run_rows(connection, put_documents, self.documents)
+        for first_and_last in self.cleared:
+            connection.execute(CLEAR_MESSAGES, first_and_last)
+        run_rows(connection, insert_messages, self.messages)
+        run_rows(connection, mark_messages, self.marks)
+        run_rows(connection, insert_turns, self.opened)
+        if run_rows(connection, update_turns, self.closed) != len(self.closed):
+            raise _MisfitError("the turn is not stored")
+
+
+class Writer:
+    """Commits batches on the writer connection; every method runs in that connection's thread."""
+
+    def __init__(self) -> None:
+        self.failed: StorageError | None = None
+        """Set once and for all by a failed sync."""
+        self.batches = 0
+        self.repeated = 0
+        self.writes = 0
+        self.refused = 0
+        self._last_key = 0
+
+    def check(self) -> None:
+        """Raise if a sync has failed: nothing that is read back then proves anything."""
+        if self.failed is not None:
+            raise _copy(self.failed)
+
+    def start(self, connection: sqlite3.Connection) -> None:
+        """Learn which keys were ever used; one process holds the file, so nobody else adds any."""
+        row = connection.execute(
+            "SELECT seq FROM sqlite_sequence WHERE name = 'sessions'"
+        ).fetchone()
+        self._last_key = row[0] if row else 0
+
+    def commit(
+        self, writes: Sequence[SessionWrite], connection: sqlite3.Connection
+    ) -> list[WriteOutcome]:
+        """Outcomes in the order of the writes; never raises an Exception."""
+        self.batches += 1
+        if self.failed is not None:
+            outcomes: list[WriteOutcome] = [_copy(self.failed) for _ in writes]
+        else:
+            keys = [self._key_for(write) for write in writes]
+            outcomes = self._settle(writes, keys, connection)
+        committed = sum(type(outcome) is Committed for outcome in outcomes)
+        self.writes += committed
+        self.refused += len(outcomes) - committed
+        return outcomes
+
+    def _settle(
+        self, writes: Sequence[SessionWrite], keys: Sequence[int], connection: sqlite3.Connection
+    ) -> list[WriteOutcome]:
+        try:
+            try:
+                return self._all_at_once(writes, keys, connection)
+            except Exception as error:
+                _roll_back(connection)
+                if (
+                    self.failed is not None
+                    or isinstance(error, StorageError)
+                    or is_of_the_place(error)
+                ):
+                    raise
+                self.repeated += 1
+                return self._one_by_one(writes, keys, connection)
+        except Exception as error:  # noqa: BLE001 - every caller must get an answer
+            _roll_back(connection)
+            mapped = error if isinstance(error, StorageError) else storage_error(error)
+            return [_copy(mapped) for _ in writes]
+
+    def _all_at_once(
+        self, writes: Sequence[SessionWrite], keys: Sequence[int], connection: sqlite3.Connection
+    ) -> list[WriteOutcome]:
+        rows = _Rows()
+        for write, key in zip(writes, keys, strict=True):
+            rows.add(write, key)
+        connection.execute("BEGIN IMMEDIATE")
+        rows.apply(connection)
+        self._commit(connection)
+        return [Committed(key) for key in keys]
+
+    def _one_by_one(
+        self, writes: Sequence[SessionWrite], keys: Sequence[int], connection: sqlite3.Connection
+    ) -> list[WriteOutcome]:
+        connection.execute("BEGIN IMMEDIATE")
+        outcomes: list[WriteOutcome] = []
+        for write, key in zip(writes, keys, strict=True):
+            connection.execute("SAVEPOINT one")
+            try:
+                rows = _Rows()
+                rows.add(write, key)
+                rows.apply(connection)
+                outcomes.append(Committed(key))
+            except Exception as error:
+                if is_of_the_place(error):
+                    raise
+                connection.execute("ROLLBACK TO one")
+                outcomes.append(_verdict(write, error, connection))
+            connection.execute("RELEASE one")
+        self._commit(connection)
+        return outcomes
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            mapped = storage_error(error, committing=True)
+            if mapped.code == "failed_sync":
+                self.failed = mapped
+            raise mapped from error
+
+    def _key_for(self, write: SessionWrite) -> int:
+        if write.expected_revision:
+            return write.after.record.key
+        self._last_key += 1
+        return self._last_key
+
+
+def _copy(error: StorageError) -> StorageError:
+    """An exception of its own for each caller: raising writes a traceback into it."""
+    return StorageError(
+        str(error), code=error.code, retryable=error.retryable, outcome=error.outcome
+    )
+
+
+def _verdict(write: SessionWrite, error: Exception, connection: sqlite3.Connection) -> WriteOutcome:
+    """Why one write alone failed."""
+    record = write.after.record
+    with contextlib.suppress(UnicodeError):  # an id that cannot be stored is not stored
+        stored = connection.execute(
+            "SELECT revision, epoch, key FROM sessions WHERE id = ?", (record.session_id,)
+        ).fetchone()
+        expected = (write.expected_revision, record.epoch, record.key)
+        if stored is None and write.expected_revision:
+            return Conflict(0, 0)
+        if stored is not None and (not write.expected_revision or stored != expected):
+            return Conflict(stored[0], stored[1])
+    if isinstance(error, _MisfitError | sqlite3.IntegrityError):
+        return StorageError(
+            f"the write to session {record.session_id!r} does not fit what is stored: {error}",
+            code="unknown",
+        )
+    return storage_error(error)
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:  # some errors have rolled back already
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
