@@ -1,0 +1,261 @@
+"""Every error of the runtime, grouped by who must act.
+
+The caller mends a call; an overloaded runtime asks to try again later and hands the message
+back; a provider or a storage failed outside of this process; a supervisor protects the others
+from one session; a guest (middleware, hook) misbehaved; or the runtime itself has a bug.
+
+All derive from `SessionError`, each also from the nearest builtin, so that `except TimeoutError`
+or `except LookupError` do what they say.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+StorageCode = Literal[
+    "busy", "full", "corrupt", "foreign", "closed", "failed_sync", "read_only", "io", "unknown"
+]
+ProviderCode = Literal[
+    "auth",
+    "rate_limit",
+    "overloaded",
+    "context_length",
+    "invalid_request",
+    "not_found",
+    "locked",
+    "timeout",
+    "interrupted",
+    "refused",
+    "connection",
+    "truncated",
+    "internal",
+]
+
+
+class SessionError(Exception):
+    """Base of every error that this package raises.
+
+    `retryable` says whether the same call may succeed later without a change;
+    `retry_after_seconds`, where known, says when.
+    """
+
+    retryable: bool = False
+    retry_after_seconds: float | None = None
+
+
+# ---------------------------------------------------------------- the caller must act
+
+
+class SessionNotFoundError(SessionError, LookupError):
+    """No such session, or it belongs to another user: the two are not told apart on purpose."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"no session {session_id!r} here; check the id, or create the session")
+        self.session_id = session_id
+
+
+class SessionExistsError(SessionError, ValueError):
+    """`create_session(session_id=...)` named an id that is in use."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(
+            f"a session {session_id!r} exists; open it with get_session(), or leave session_id "
+            "out to get a fresh one"
+        )
+        self.session_id = session_id
+
+
+class SessionArchivedError(SessionError, RuntimeError):
+    """The session is archived and read-only (G8)."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(
+            f"session {session_id!r} is archived and read-only; call reopen() to write again"
+        )
+        self.session_id = session_id
+
+
+class MessageNotFoundError(SessionError, LookupError):
+    """The session has no message of that id (it may have been cleared)."""
+
+    def __init__(self, session_id: str, message_id: str) -> None:
+        super().__init__(f"session {session_id!r} has no message {message_id!r}")
+        self.session_id = session_id
+        self.message_id = message_id
+
+
+class InvalidMessageError(SessionError, ValueError):
+    """A value that cannot be stored or sent; nothing was queued, stored or paid for."""
+
+
+class ConfigurationError(SessionError, ValueError):
+    """An option has a wrong name, type or value; the text names it and the nearest valid one."""
+
+
+class ReentrantCallError(SessionError, RuntimeError):
+    """A guest awaited its own session from inside that session's turn, which could never end."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(
+            f"session {session_id!r} is waiting for the turn that makes this call; use submit() "
+            "without awaiting it, or call from a task of your own after the turn"
+        )
+        self.session_id = session_id
+
+
+class WithdrawnError(SessionError, RuntimeError):
+    """The ticket was withdrawn while its message was queued: the message never ran."""
+
+    retryable = True
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"the message to session {session_id!r} was withdrawn and never ran")
+        self.session_id = session_id
+
+
+class RuntimeClosedError(SessionError, RuntimeError):
+    """The runtime is shutting down or closed; the message did not run and is handed back (G13)."""
+
+    retryable = True
+
+    def __init__(self, message: str, *, content: str | None = None) -> None:
+        super().__init__(message)
+        self.content = content
+
+
+# ---------------------------------------------------------------- overload: try again later
+
+
+class OverloadError(SessionError):
+    """A limit was reached before the message ran. `content` hands the message back (G11)."""
+
+    retryable = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        content: str | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.content = content
+        self.retry_after_seconds = retry_after_seconds
+
+
+class MailboxFullError(OverloadError):
+    """The session's mailbox holds `mailbox_size` messages already."""
+
+
+class CapacityError(OverloadError):
+    """`max_live_sessions` are busy and none became free within `queue_timeout_seconds`."""
+
+
+class DeadlineExceededError(OverloadError, TimeoutError):
+    """A deadline passed before the work was done."""
+
+
+# ---------------------------------------------------------------- providers
+
+
+class ProviderError(SessionError):
+    """The provider did not give a complete answer; the turn is closed as failed.
+
+    `code` is stable across vendors; `provider` names the provider. The user message stays in the
+    history, marked `failed`, and is left out of later prompts.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: ProviderCode,
+        provider: str = "",
+        retryable: bool = False,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code: ProviderCode = code
+        self.provider = provider
+        self.retryable = retryable
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ProviderTimeoutError(ProviderError, TimeoutError):
+    """The provider did not finish within `turn_timeout_seconds`."""
+
+
+class TurnInterruptedError(ProviderError):
+    """The turn was interrupted; what had arrived is kept, marked `interrupted` (G9)."""
+
+
+# ---------------------------------------------------------------- storage
+
+
+class StorageError(SessionError, OSError):
+    """The storage refused or failed.
+
+    `outcome` says what is known of the write: `failed` means that nothing of it is stored,
+    `unknown` that it may be. Nothing is ever acknowledged in either case (G3).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: StorageCode,
+        retryable: bool = False,
+        outcome: Literal["failed", "unknown"] = "failed",
+    ) -> None:
+        super().__init__(message)
+        self.code: StorageCode = code
+        self.retryable = retryable
+        self.outcome: Literal["failed", "unknown"] = outcome
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+# ---------------------------------------------------------------- supervisor
+
+
+class SessionQuarantinedError(SessionError, RuntimeError):
+    """The session crashed too often and rests until `retry_after_seconds` (G14)."""
+
+    retryable = True
+
+    def __init__(self, session_id: str, *, retry_after_seconds: float) -> None:
+        super().__init__(
+            f"session {session_id!r} crashed repeatedly and is quarantined for another "
+            f"{retry_after_seconds:.1f} s; its history is safe and readable"
+        )
+        self.session_id = session_id
+        self.retry_after_seconds = retry_after_seconds
+
+
+# ---------------------------------------------------------------- guests
+
+
+class MiddlewareError(SessionError, RuntimeError):
+    """A middleware raised, timed out or returned something else than a message."""
+
+
+class MessageRefused(SessionError, ValueError):  # noqa: N818 - a decision of the guest, not a fault
+    """Raise this in a middleware to refuse a message; the caller gets it as it is.
+
+    A refused user message is not stored and consumes no `seq`. A refused answer fails the turn
+    and is neither stored nor shown.
+    """
+
+
+# ---------------------------------------------------------------- ours
+
+
+class RuntimeBugError(SessionError, RuntimeError):
+    """The runtime found itself in a state that cannot be; please report it with its traceback."""
+
+
+PUBLIC = "langswarm.core.session.errors"
+for _error in list(globals().values()):
+    if isinstance(_error, type) and issubclass(_error, SessionError):
+        _error.__module__ = PUBLIC

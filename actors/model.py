@@ -1,0 +1,232 @@
+"""The values that actors, storages and providers pass to each other.
+
+All of them are immutable; what a caller or a guest may change is a copy made at the border.
+Times are integers, microseconds since the epoch, UTC; JSON values travel as JSON text, so that a
+value is encoded once, is bounded once, and cannot be changed behind the runtime's back.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import attrs
+
+EMPTY_JSON = "{}"
+
+
+class Role(StrEnum):
+    """Who wrote a message. Equal to its text: `message.role == "user"`."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+    SYSTEM = "system"
+
+
+class SessionStatus(StrEnum):
+    """Equal to its text: `session.status == "active"`."""
+
+    ACTIVE = "active"
+    ARCHIVED = "archived"
+    DELETED = "deleted"
+    ERROR = "error"
+
+
+class TurnState(StrEnum):
+    """What is stored of a turn. `open` in a storage that nobody holds means: killed in mid-turn."""
+
+    OPEN = "open"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+@attrs.frozen(kw_only=True)
+class MessageRecord:
+    """One message of a session's history.
+
+    `seq` counts 1, 2, 3, ... within the session, without gaps and never reused (G1).
+    """
+
+    seq: int
+    role: Role
+    content: str
+    created_us: int
+    turn_no: int = 0
+    """The turn that wrote it; 0: written outside of a turn."""
+    message_id: str | None = None
+    """None: derived from session and seq; set only for messages that came with an id."""
+    metadata: str = EMPTY_JSON
+    provider_message_id: str | None = None
+    provider_metadata: str = EMPTY_JSON
+    token_count: int = 0
+    finish_reason: str | None = None
+    """Assistant: why it ended (`stop`, `length`, `interrupted`). User: `failed` with its turn."""
+    hidden_by: int = 0
+    """The turn that replaced it; 0: visible."""
+
+
+@attrs.frozen(kw_only=True)
+class TurnRecord:
+    """One turn: a user message on its way to an answer. `turn_no` counts 1, 2, 3, ..."""
+
+    turn_no: int
+    state: TurnState
+    user_seq: int
+    """`seq` of the user message that it answers."""
+    opened_us: int
+    closed_us: int = 0
+    replaces: int = 0
+    partial_text: str = ""
+    """What had arrived at the last checkpoint, so that a kill does not take it away."""
+    error_code: str | None = None
+    error_text: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    idempotency_key: str | None = None
+    payload_hash: bytes | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Counters:
+    """Lifetime counts of a session; clearing the history does not lower them."""
+
+    user_messages: int = 0
+    assistant_messages: int = 0
+    system_messages: int = 0
+    completed_turns: int = 0
+    failed_turns: int = 0
+    interrupted_turns: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    response_us: int = 0
+    """Sum over completed turns, open commit to close."""
+
+
+@attrs.frozen(kw_only=True)
+class SessionRecord:
+    """The small facts of a session, rewritten by every commit."""
+
+    session_id: str
+    user_id: str
+    provider: str
+    model: str
+    created_us: int
+    updated_us: int
+    key: int = 0
+    """The storage's own number for the session, > 0 once it is stored."""
+    status: SessionStatus = SessionStatus.ACTIVE
+    revision: int = 0
+    """Counts commits; every write names the one that it builds on."""
+    epoch: int = 1
+    """Fences writers of several processes; constant where one process holds the storage."""
+    last_seq: int = 0
+    last_turn_no: int = 0
+    open_turn_no: int = 0
+    """The turn that is open in the storage; 0: none."""
+    visible_messages: int = 0
+    provider_session_id: str | None = None
+    synced_seq: int = 0
+    dirty: bool = False
+    counters: Counters = attrs.field(factory=Counters)
+
+
+@attrs.frozen(kw_only=True)
+class SessionDocuments:
+    """The larger, rarely changing parts of a session, as JSON objects; stored apart.
+
+    So the bytes written per turn do not grow with a large context.
+    """
+
+    config: str = EMPTY_JSON
+    provider_config: str = EMPTY_JSON
+    provider_settings: str = EMPTY_JSON
+    context: str = EMPTY_JSON
+    context_version: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class StoredSession:
+    """All that an actor holds of its session; messages stay in the storage."""
+
+    record: SessionRecord
+    documents: SessionDocuments
+    open_turn: TurnRecord | None = None
+    """Set exactly when `record.open_turn_no` is."""
+
+
+@attrs.frozen(kw_only=True)
+class SessionWrite:
+    """What one commit changes of one session, all or nothing (G5).
+
+    Order within the write: clear, then insert messages, then mark, then turn and session.
+    """
+
+    expected_revision: int
+    """The revision that must be stored; 0: the session must not exist."""
+    after: StoredSession
+    """The session as it is once this is committed; `after.record.key` is 0 for a new one."""
+    documents_changed: bool = False
+    messages: tuple[MessageRecord, ...] = ()
+    marks: tuple[tuple[int, str], ...] = ()
+    """(seq, finish_reason) of stored messages to change."""
+    clear_through_seq: int = 0
+    """Delete all messages up to this seq; 0: none."""
+    turn: TurnRecord | None = None
+    """Insert this turn where `opens_turn`, else update the stored one of the same number."""
+    opens_turn: bool = False
+
+
+@attrs.frozen
+class Committed:
+    """The write is durable; `key` is the storage's number of the session."""
+
+    key: int
+
+
+@attrs.frozen
+class Conflict:
+    """The write was refused: the storage holds another revision (0: no such session) or epoch."""
+
+    stored_revision: int
+    stored_epoch: int
+
+
+@attrs.frozen(kw_only=True)
+class MessageQuery:
+    """Which messages to read: the newest `limit` that match, returned in `seq` order."""
+
+    limit: int | None = None
+    role: Role | None = None
+    since_us: int | None = None
+    """Inclusive."""
+    until_us: int | None = None
+    """Exclusive."""
+    after_seq: int = 0
+    """Exclusive."""
+    before_seq: int | None = None
+    """Exclusive."""
+    message_id: str | None = None
+    """Only the message that came with this id."""
+    include_hidden: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class SessionQuery:
+    """Which sessions to list: the newest `limit` that match, newest first (by creation)."""
+
+    user_id: str
+    limit: int
+    status: SessionStatus | None = None
+    """None: all but the deleted ones."""
+    active_since_us: int | None = None
+    """Inclusive, on the time of the last commit."""
+    before_key: int | None = None
+    """Exclusive; the key of the last one of the page before."""
+
+
+@attrs.frozen(kw_only=True)
+class PromptMessage:
+    """One message of the window that a provider is asked with."""
+
+    role: Role
+    content: str

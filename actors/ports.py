@@ -1,0 +1,210 @@
+"""What the actors need from outside: storages, providers, guests.
+
+Ports only: the actors call these and know nothing behind them. One direction: nobody behind a
+port calls back into an actor.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if TYPE_CHECKING:
+    from contextvars import Context
+
+    from .errors import StorageError
+    from .model import (
+        Committed,
+        Conflict,
+        MessageQuery,
+        MessageRecord,
+        PromptMessage,
+        SessionQuery,
+        SessionRecord,
+        SessionWrite,
+        StoredSession,
+    )
+
+    WriteOutcome = Committed | Conflict | StorageError
+
+
+class ISessionStorage(ABC):
+    """A place where sessions are kept. One runtime uses it at a time.
+
+    The runtime calls `commit` from one task only, never twice at once; reads come from many tasks
+    at once. Cancelling a call must never leave half a write: either the whole batch is decided
+    later, or nothing of it happens. Every method may raise `StorageError`; any other exception is
+    taken as an outcome unknown and resolved with `read_back`.
+    """
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Make ready for use. Called before anything else, also after `close`; idempotent."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Finish what was handed over and release everything. Idempotent; `open` may follow."""
+
+    @abstractmethod
+    async def commit(self, writes: Sequence[SessionWrite]) -> Sequence[WriteOutcome]:
+        """Commit many writes together; each is atomic, and all named Committed are durable (G3).
+
+        A batch holds a session at most once. A write that cannot be stored fails alone: its
+        outcome is a StorageError, or a Conflict where another revision or epoch is stored.
+        Returns the outcomes in the order of the writes.
+        """
+
+    @abstractmethod
+    async def load(self, session_ids: Sequence[str]) -> Sequence[StoredSession | None]:
+        """The sessions as last committed, None for unknown ones, in the order of the ids."""
+
+    @abstractmethod
+    async def read_back(self, session_ids: Sequence[str]) -> Sequence[StoredSession | None]:
+        """As `load`, but ordered behind every commit that was handed over before, decided or not.
+
+        This is how an outcome-unknown commit is resolved before the caller is answered.
+        """
+
+    @abstractmethod
+    async def load_unfinished(self, limit: int) -> Sequence[StoredSession]:
+        """Up to `limit` sessions whose turn is still open: the process before was killed."""
+
+    @abstractmethod
+    async def read_messages(self, key: int, query: MessageQuery) -> Sequence[MessageRecord]:
+        """The newest `query.limit` matching messages of the session `key`, in `seq` order."""
+
+    @abstractmethod
+    async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
+        """A page of a user's sessions, newest first."""
+
+
+# ---------------------------------------------------------------- providers
+
+
+@attrs.frozen(kw_only=True)
+class ProviderRequest:
+    """One turn as a provider sees it."""
+
+    session_id: str
+    turn_id: str
+    model: str
+    messages: tuple[PromptMessage, ...]
+    """The window: system messages first, then the visible history, the user message last."""
+    config: Mapping[str, Any]
+    """The session's provider_config and what `session.provider_session` has set since."""
+    provider_session_id: str | None
+    """The provider's own conversation, where it keeps one; None: start afresh."""
+
+
+@attrs.frozen
+class TextDelta:
+    """A piece of the answer, in order."""
+
+    text: str
+
+
+@attrs.frozen(kw_only=True)
+class Completed:
+    """The answer is complete. A stream that ends without it was cut off and is a failure."""
+
+    finish_reason: str = "stop"
+    input_tokens: int = 0
+    output_tokens: int = 0
+    provider_message_id: str | None = None
+    provider_session_id: str | None = None
+    metadata: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+ProviderEvent = TextDelta | Completed
+
+
+class IProvider(ABC):
+    """Where answers come from. One object serves all sessions of its name, many turns at once."""
+
+    @abstractmethod
+    def stream(self, request: ProviderRequest) -> AsyncIterator[ProviderEvent]:
+        """Answer one turn: text deltas, then one `Completed` as the last event.
+
+        Write it as an async generator. The runtime iterates it in one task, closes it always, and
+        cancels it when the turn is interrupted or `turn_timeout_seconds` pass. Raise
+        `ProviderError`; any other exception becomes one of code `internal`.
+        """
+
+    def session_view(self, settings: ProviderSettings) -> object:
+        """What `session.provider_session` returns: the provider's own controls, if it has any."""
+        del settings
+        return None
+
+    async def aclose(self) -> None:
+        """Release connections: the runtime leaves the event loop. More turns may follow later."""
+
+
+class ProviderSettings(ABC):
+    """Where a provider's `session_view` keeps what the user sets; saved with the next write."""
+
+    @abstractmethod
+    def get(self, name: str) -> Any:
+        """The value that was set in this process since the last write, or None."""
+
+    @abstractmethod
+    def set(self, name: str, value: Any) -> None:
+        """Set a JSON value; it holds from the session's next turn on."""
+
+
+# ---------------------------------------------------------------- guests
+
+
+@attrs.frozen(kw_only=True)
+class Notice:
+    """Something that happened to a session and is durable, or an error that was met.
+
+    Notices of a session follow its commits: (revision, index) never goes back.
+    """
+
+    kind: str
+    record: SessionRecord
+    index: int = 0
+    message: MessageRecord | None = None
+    error: Exception | None = None
+
+
+class IGuests(ABC):
+    """Middleware, hooks and event subscribers, as the actors see them."""
+
+    has_middleware: bool = False
+    """False: `filter` need not be called."""
+    is_listening: bool = False
+    """False: nobody takes notices, they need not be made."""
+
+    @abstractmethod
+    async def filter(self, state: StoredSession, message: MessageRecord) -> tuple[str, str]:
+        """Show a message to every middleware; returns the content and the metadata it has then.
+
+        Raises MessageRefused or MiddlewareError, and nothing else.
+        """
+
+    @abstractmethod
+    def publish(self, notice: Notice, context: Context) -> None:
+        """Tell hooks and subscribers. Plain, never raises, never waits (G10)."""
+
+    @abstractmethod
+    async def drain(self, seconds: float) -> None:
+        """Let the hooks that are queued finish, at most this long."""
+
+
+class NoGuests(IGuests):
+    """Nobody is there."""
+
+    async def filter(self, state: StoredSession, message: MessageRecord) -> tuple[str, str]:
+        """Unchanged."""
+        del state
+        return message.content, message.metadata
+
+    def publish(self, notice: Notice, context: Context) -> None:
+        """Nobody to tell."""
+
+    async def drain(self, seconds: float) -> None:
+        """Nothing to wait for."""

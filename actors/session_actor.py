@@ -1,0 +1,519 @@
+"""The session actor: one mailbox, one step at a time, commit before apply.
+
+It holds the session as last committed, or nothing. `pump` takes the next message when the step
+before is over; a plain command is decided and handed to the storage actor in that same call and
+continues in the call-back; a turn runs in a task of its own. The state changes in one place,
+`_committed`, after the write is durable, so an idle actor has nothing unsaved and dropping it is
+a plain deletion: there is no moment in which a message could be lost (G4).
+
+While a step is in progress nothing else of this session runs (G2). Control comes by plain calls:
+`evict` takes effect if the actor is idle, `crash` and `interrupt` at the end of the step.
+"""
+
+from __future__ import annotations
+
+from contextvars import Context
+from enum import Enum
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from .decisions import (
+    AppendSystemMessage,
+    ChangeStatus,
+    ClearMessages,
+    CreateSession,
+    SendMessage,
+    UpdateConfig,
+    UpdateContext,
+    check_writable,
+    close_lost_turn,
+    decide,
+)
+from .errors import (
+    ConfigurationError,
+    ReentrantCallError,
+    RuntimeBugError,
+    RuntimeClosedError,
+    SessionError,
+    SessionExistsError,
+    SessionNotFoundError,
+    StorageError,
+)
+from .mailbox import Mailbox, Ticket
+from .model import Committed, Conflict, MessageQuery, Role, SessionStatus, StoredSession
+from .ports import Notice, ProviderRequest
+from .prompt import PromptWindow
+from .turn import Turn
+from .values import decode_object, encode_object
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .model import MessageRecord, SessionWrite
+    from .ports import IProvider, WriteOutcome
+    from .supervisor import Supervisor
+    from .wait import Backend
+
+
+DEFAULT_MAX_MESSAGES = 100
+
+
+class Phase(Enum):
+    """Whether the session is loaded. Only LIVE actors take messages out of their mailbox."""
+
+    NEW = "new"
+    WAITING = "waiting for a live place"
+    LOADING = "loading"
+    LIVE = "live"
+    DROPPED = "dropped"
+
+
+class Cause(Enum):
+    """What moves an actor from phase to phase."""
+
+    WAIT = "all live places are taken"
+    ADMIT = "got a live place"
+    LOADED = "loaded"
+    CREATE = "its first message creates it"
+    RELOAD = "crashed, or the stored state is in doubt"
+    DROP = "evicted, failed to load, or closed"
+
+
+PHASES: dict[tuple[Phase, Cause], Phase] = {
+    (Phase.NEW, Cause.WAIT): Phase.WAITING,
+    (Phase.NEW, Cause.ADMIT): Phase.LOADING,
+    (Phase.NEW, Cause.DROP): Phase.DROPPED,
+    (Phase.WAITING, Cause.ADMIT): Phase.LOADING,
+    (Phase.WAITING, Cause.DROP): Phase.DROPPED,
+    (Phase.LOADING, Cause.LOADED): Phase.LIVE,
+    (Phase.LOADING, Cause.CREATE): Phase.LIVE,
+    (Phase.LOADING, Cause.DROP): Phase.DROPPED,
+    (Phase.LIVE, Cause.RELOAD): Phase.LOADING,
+    (Phase.LIVE, Cause.DROP): Phase.DROPPED,
+}
+
+_NOTICES: dict[type[object], str] = {
+    CreateSession: "session_created",
+    AppendSystemMessage: "message_sent",
+    UpdateContext: "context_updated",
+    UpdateConfig: "config_updated",
+    ClearMessages: "messages_cleared",
+}
+_STATUS_NOTICES = {
+    SessionStatus.ACTIVE: "session_reopened",
+    SessionStatus.ARCHIVED: "session_archived",
+    SessionStatus.DELETED: "session_deleted",
+}
+
+
+class SessionActor:
+    """One session's slot: mailbox, loaded state, the step in progress."""
+
+    __slots__ = (
+        "_failure",
+        "_in_flight",
+        "_mailbox",
+        "_reload",
+        "_step",
+        "idle_since",
+        "newer",
+        "older",
+        "phase",
+        "session_id",
+        "state",
+        "system",
+        "turn",
+    )
+
+    def __init__(self, session_id: str, system: Supervisor) -> None:
+        self.session_id = session_id
+        self.system = system
+        self.phase = Phase.NEW
+        # Invariant: what the storage holds, or None; changed only after a commit succeeded.
+        self.state: StoredSession | None = None
+        self.turn: Turn | None = None
+        self._mailbox: Mailbox | None = None
+        # Invariant: not None from taking a message to its end; nothing else runs meanwhile (G2).
+        self._step: object | None = None
+        self._in_flight = False
+        self._failure: Exception | None = None
+        self._reload = False
+        # The supervisor's list of idle actors, oldest first.
+        self.idle_since = -1.0
+        self.older: SessionActor | None = None
+        self.newer: SessionActor | None = None
+
+    @property
+    def backend(self) -> Backend:
+        """The event loop that it lives on."""
+        return self.system.backend
+
+    @property
+    def queued(self) -> int:
+        """Messages waiting."""
+        return 0 if self._mailbox is None else self._mailbox.size
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a step is in progress or anything waits."""
+        return self._step is not None or self._in_flight or self.queued > 0
+
+    def loaded_state(self) -> StoredSession:
+        """The state, in places where there must be one."""
+        if self.state is None:
+            raise RuntimeBugError(f"session {self.session_id!r} is not loaded")
+        return self.state
+
+    # -------------------------------------------------------- messages
+
+    def enqueue(self, ticket: Ticket[Any]) -> None:
+        """Take the last place in the mailbox, and start if nothing is before it. Plain call."""
+        if self._mailbox is None:
+            self._mailbox = Mailbox()
+        self._mailbox.put(ticket, self.system.limits.mailbox_size)
+        self.pump()
+
+    def ticket_withdrawn(self) -> None:
+        """Called by a ticket of this mailbox."""
+        if self._mailbox is not None:
+            self._mailbox.withdrawn()
+        if self.phase is Phase.WAITING and not self.is_busy:
+            self.system.drop(self)
+
+    def refuse_reentrant_wait(self) -> None:
+        """Raise if the running task is this session's own turn: it would wait for itself."""
+        turn = self.turn
+        if turn is not None and turn.task is not None and turn.task is self.backend.current_task():
+            raise ReentrantCallError(self.session_id)
+
+    def pump(self) -> None:
+        """Begin the next step, if none is in progress. Plain, and the only way a step begins."""
+        while self._step is None and not self._in_flight:
+            if self.phase is not Phase.LIVE:
+                if self.phase is Phase.NEW:
+                    self.system.activate(self)
+                return
+            mailbox = self._mailbox
+            ticket = None if mailbox is None else mailbox.take()
+            if ticket is None:
+                self._mailbox = None
+                self.system.became_idle(self)
+                return
+            if self.idle_since >= 0:
+                self.system.became_busy(self)
+            self._begin(ticket)
+
+    def _begin(self, ticket: Ticket[Any]) -> None:
+        """Decide. An error ends the step at once; a write or a turn goes on elsewhere."""
+        try:
+            if isinstance(ticket.command, SendMessage):
+                self._begin_turn(ticket)
+            else:
+                self._begin_command(ticket)
+        except SessionError as error:
+            self._step = None
+            ticket.fail(error)
+        except Exception as error:  # noqa: BLE001 - a bug must not take the neighbours along
+            self._step = None
+            ticket.fail(_bug(self.session_id, error))
+            self.crash(error)
+
+    def _begin_turn(self, ticket: Ticket[Any]) -> None:
+        if self.state is None:
+            raise SessionNotFoundError(self.session_id)
+        check_writable(self.state)
+        self.provider()
+        context = ticket.context or Context()
+        turn = Turn(self, ticket, context)
+        self._step = self.turn = turn
+        self.system.turn_began(turn)
+        self.system.executor.start(context, turn.run)
+
+    def _begin_command(self, ticket: Ticket[Any]) -> None:
+        command = ticket.command
+        write = decide(self.session_id, self.state, command, self.system.wall_clock_us())
+        if write is None:
+            ticket.succeed(self.state)
+            return
+        self._step = ticket
+        self.submit_write(write, partial(self._command_ended, ticket, write))
+
+    def _command_ended(
+        self, ticket: Ticket[Any], write: SessionWrite, end: StoredSession | SessionError
+    ) -> None:
+        if isinstance(end, StoredSession):
+            ticket.succeed(write.messages[0] if write.messages else end)
+            self._told(ticket.command, write, end)
+        else:
+            ticket.fail(end)
+            # A failed creation leaves nothing to hold; what is queued behind it needs a look.
+            self._reload = self._reload or self.state is None
+        self.step_ended()
+
+    def _told(self, command: object, write: SessionWrite, after: StoredSession) -> None:
+        system = self.system
+        if write.clear_through_seq:
+            system.windows.drop(self.session_id)
+        elif write.messages:
+            self._extend_window(*write.messages)
+        if not system.guests.is_listening:
+            return
+        if isinstance(command, ChangeStatus):
+            kind = _STATUS_NOTICES[command.status]
+        else:
+            kind = _NOTICES[type(command)]
+        message = write.messages[0] if write.messages else None
+        system.guests.publish(Notice(kind=kind, record=after.record, message=message), Context())
+
+    # -------------------------------------------------------- commits
+
+    def submit_write(
+        self, write: SessionWrite, done: Callable[[StoredSession | SessionError], None]
+    ) -> None:
+        """Hand a write to the storage actor; one in flight per session. `done` takes the end."""
+        if self._in_flight:
+            raise RuntimeBugError(f"session {self.session_id!r} has two writes in flight")
+        self._in_flight = True
+        self.system.storage.submit(write, partial(self._settled, write, done))
+
+    def _settled(
+        self,
+        write: SessionWrite,
+        done: Callable[[StoredSession | SessionError], None],
+        outcome: WriteOutcome | RuntimeClosedError,
+    ) -> None:
+        self._in_flight = False
+        if isinstance(outcome, Committed):
+            done(self._committed(write, outcome))
+        else:
+            done(self._refused(write, outcome))
+
+    def _committed(self, write: SessionWrite, outcome: Committed) -> StoredSession:
+        """Apply: the only place where the state changes."""
+        after = write.after
+        if after.record.key != outcome.key:
+            after = attrs.evolve(after, record=attrs.evolve(after.record, key=outcome.key))
+        self.state = after
+        self.system.header_changed(after.record)
+        return after
+
+    def _refused(
+        self, write: SessionWrite, outcome: Conflict | StorageError | RuntimeClosedError
+    ) -> SessionError:
+        if isinstance(outcome, Conflict):
+            if write.expected_revision == 0:
+                return SessionExistsError(self.session_id)
+            self._reload = True
+            return RuntimeBugError(
+                f"session {self.session_id!r} is at revision {outcome.stored_revision}, not "
+                f"{write.expected_revision}: somebody else wrote to the storage"
+            )
+        if isinstance(outcome, StorageError) and outcome.outcome == "unknown":
+            self._reload = True
+        return outcome
+
+    async def commit(self, write: SessionWrite) -> None:
+        """For turns: commit and apply. Raises what the storage said.
+
+        The end of the event loop may cancel the task natively in here; the write is on its way
+        all the same, so this waits on until it is decided.
+        """
+        ends: list[StoredSession | SessionError] = []
+        cell = self.backend.cell()
+
+        def done(end: StoredSession | SessionError) -> None:
+            ends.append(end)
+            cell.set(None)
+
+        self.submit_write(write, done)
+        while not ends:
+            try:
+                await cell.wait()
+            except BaseException:  # noqa: BLE001 - see above; the turn ends itself afterwards
+                cell = self.backend.cell()
+        if isinstance(ends[0], SessionError):
+            raise ends[0]
+
+    def turn_closed(self, question: MessageRecord, write: SessionWrite) -> None:
+        """Keep the window in step with the history: failed turns are no part of it."""
+        if not write.marks:
+            self._extend_window(question, *write.messages)
+
+    def _extend_window(self, *messages: MessageRecord) -> None:
+        window = self.system.windows.get(self.session_id)
+        if window is not None:
+            limit = self.max_messages()
+            for message in messages:
+                window.append(message, limit)
+            self.system.windows.put(self.session_id, window)
+
+    # -------------------------------------------------------- for the turn
+
+    def provider(self) -> IProvider:
+        """The session's provider. ConfigurationError if this runtime has none of that name."""
+        name = self.loaded_state().record.provider
+        found = self.system.providers.get(name)
+        if found is None:
+            known = ", ".join(sorted(self.system.providers))
+            raise ConfigurationError(
+                f"session {self.session_id!r} was made with provider {name!r}, which this manager "
+                f"does not have (it has {known}); pass it in providers="
+            )
+        return found
+
+    def max_messages(self) -> int:
+        """How many messages of the history a provider sees at most."""
+        config = self.loaded_state().documents.config
+        value = decode_object(config).get("max_messages")
+        return value if isinstance(value, int) else DEFAULT_MAX_MESSAGES
+
+    def merged_settings(self, pending: dict[str, Any]) -> str | None:
+        """The provider settings with what a handle has set since the last write; None: nothing."""
+        if not pending:
+            return None
+        settings = decode_object(self.loaded_state().documents.provider_settings)
+        settings.update(pending)
+        limit = self.system.limits.max_config_bytes
+        return encode_object(settings, "the provider settings", max_bytes=limit)
+
+    async def provider_request(self, content: str) -> ProviderRequest:
+        """What the provider is asked with, the user message last."""
+        state = self.loaded_state()
+        record, documents = state.record, state.documents
+        limit = self.max_messages()
+        window = self.system.windows.get(self.session_id)
+        if window is None:
+            window = await self._read_window(limit)
+            self.system.windows.put(self.session_id, window)
+        config = decode_object(documents.provider_config)
+        config.update(decode_object(documents.provider_settings))
+        return ProviderRequest(
+            session_id=self.session_id,
+            turn_id=f"{self.session_id}/{record.open_turn_no}",
+            model=record.model,
+            messages=window.with_user_message(content, limit),
+            config=config,
+            provider_session_id=None if record.dirty else record.provider_session_id,
+        )
+
+    async def _read_window(self, limit: int) -> PromptWindow:
+        record = self.loaded_state().record
+        question_seq = record.last_seq
+        if question_seq <= 1 or record.visible_messages <= 1:
+            return PromptWindow()
+        storage, key = self.system.storage, record.key
+        recent = await storage.read_messages(
+            key, MessageQuery(limit=limit, before_seq=question_seq)
+        )
+        system = []
+        if record.counters.system_messages:
+            system = [
+                message
+                for message in await storage.read_messages(
+                    key, MessageQuery(role=Role.SYSTEM, limit=limit, before_seq=question_seq)
+                )
+                if not recent or message.seq < recent[0].seq
+            ]
+        return PromptWindow.of([*system, *recent], limit)
+
+    def publish(
+        self,
+        kind: str,
+        context: Context,
+        *,
+        message: MessageRecord | None = None,
+        error: Exception | None = None,
+        index: int = 0,
+    ) -> None:
+        """Tell whoever listens what this session's turn did."""
+        guests = self.system.guests
+        if guests.is_listening and self.state is not None:
+            notice = Notice(
+                kind=kind, record=self.state.record, index=index, message=message, error=error
+            )
+            guests.publish(notice, context)
+
+    # -------------------------------------------------------- the end of a step
+
+    def step_ended(self) -> None:
+        """The step in progress is over; go on with the next one."""
+        turn, self.turn = self.turn, None
+        self._step = None
+        if turn is not None:
+            self.system.turn_ended(turn)
+        if self._reload:
+            self._restart()
+        self.pump()
+
+    def step_lost(self, error: SessionError) -> None:
+        """The step ended in doubt: load again, and close what it left open."""
+        self._reload = True
+        if isinstance(error, RuntimeBugError):
+            self._failure = error
+        self.step_ended()
+
+    def _restart(self) -> None:
+        failure, self._failure, self._reload = self._failure, None, False
+        self.state = None
+        self.system.windows.drop(self.session_id)
+        if failure is not None and not self.system.may_restart(self, failure):
+            return
+        self.system.reload(self)
+
+    # -------------------------------------------------------- phases, by the supervisor
+
+    def move(self, cause: Cause) -> None:
+        """Take the way that the table allows."""
+        try:
+            self.phase = PHASES[self.phase, cause]
+        except KeyError:
+            raise RuntimeBugError(f"an actor in phase {self.phase.name} got {cause.name}") from None
+
+    def next_is_create(self) -> bool:
+        """Whether the first message makes the session, so that there is nothing to load."""
+        mailbox = self._mailbox
+        first = None if mailbox is None else mailbox.first()
+        return first is not None and isinstance(first.command, CreateSession)
+
+    def loaded(self, state: StoredSession | None) -> None:
+        """It is live now. A turn that was left open is closed before any message.
+
+        Without a state every message but a creation is refused, and then the actor goes.
+        """
+        self.move(Cause.LOADED)
+        self.state = state
+        if state is not None and state.open_turn is not None:
+            self._step = write = close_lost_turn(state, self.system.wall_clock_us())
+            self.submit_write(write, self._lost_turn_closed)
+        self.pump()
+
+    def _lost_turn_closed(self, end: StoredSession | SessionError) -> None:
+        if isinstance(end, SessionError):
+            self.fail_queued(lambda _: end)
+            self.system.drop(self)
+        self.step_ended()
+
+    def fail_queued(self, refusal: Callable[[str | None], Exception]) -> None:
+        """Answer everything that waits; `refusal` makes an error from the content handed back."""
+        if self._mailbox is not None:
+            self._mailbox.close(refusal)
+
+    def crash(self, error: Exception) -> None:
+        """The actor failed: at the end of the step it starts anew from the storage (G14)."""
+        if self.phase is not Phase.LIVE:
+            return
+        self._failure = self._failure or error
+        self._reload = True
+        if self.turn is not None:
+            self.turn.interrupt(_bug(self.session_id, error))
+        elif self._step is None and not self._in_flight:
+            self._restart()
+            self.pump()
+
+
+def _bug(session_id: str, error: Exception) -> RuntimeBugError:
+    bug = RuntimeBugError(f"session {session_id!r} failed ({error!r}) and starts anew")
+    bug.__cause__ = error
+    return bug

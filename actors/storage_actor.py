@@ -1,0 +1,346 @@
+"""The storage actor: one writer that commits together what arrives while a commit is running.
+
+A write is handed over by a plain call with the call-back that takes its outcome. The writer is a
+task while there is something to write; it takes all that waits, commits it as one batch, and calls
+back for each. So a thousand sessions that write at once share one sync, and a lonely one pays for
+nothing but its own. Loads are batched the same way.
+
+Handing over is the point of no return: a caller that goes away does not take its write along.
+
+An outcome that nobody can tell (the commit raised something unexpected, or was cut off by the end
+of the event loop) is read back from behind the writer before anyone is answered: the revision of
+the session says whether the write is there. Only where even that fails the caller gets
+StorageError(outcome="unknown"), and the actor loads its session again before the next message.
+
+Opening comes first, and with it the turns that a killed process left open: they are closed as
+interrupted before the first read (G5). A storage that cannot be opened fails all who wait for it;
+the next call tries again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from contextvars import Context
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import anyio
+import attrs
+
+from .decisions import close_lost_turn
+from .errors import RuntimeClosedError, StorageError
+from .model import Committed, Conflict, SessionWrite, StoredSession
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .executor import Executor
+    from .model import MessageQuery, MessageRecord, SessionQuery, SessionRecord
+    from .ports import ISessionStorage, WriteOutcome
+
+    Loaded = StoredSession | None | StorageError | RuntimeClosedError
+    WriteSettled = Callable[[WriteOutcome | RuntimeClosedError], None]
+    LoadSettled = Callable[[Loaded], None]
+
+logger = logging.getLogger("langswarm.core.session")
+
+_RECOVERY_PAGE = 500
+
+
+@attrs.frozen(kw_only=True)
+class StorageStatistics:
+    """A snapshot. Counts are since the runtime started on this event loop."""
+
+    batches: int
+    writes: int
+    largest_batch: int
+    failed_writes: int
+    resolved_unknown: int
+    """Writes whose outcome was settled by reading back."""
+    loads: int
+    load_batches: int
+    recovered_turns: int
+    """Turns found open at start and closed as interrupted."""
+    waiting_writes: int
+    waiting_loads: int
+
+
+class _Door(Enum):
+    SHUT = "shut"
+    OPENING = "opening"
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class StorageActor:
+    """The one user of the storage port, on one event loop."""
+
+    def __init__(
+        self,
+        storage: ISessionStorage,
+        executor: Executor,
+        *,
+        wall_clock_us: Callable[[], int],
+        batch_size: int,
+    ) -> None:
+        self._storage = storage
+        self._executor = executor
+        self._wall_clock_us = wall_clock_us
+        self._batch_size = batch_size
+        self._door = _Door.SHUT
+        self._door_moved = anyio.Event()
+        self._open_error: StorageError | None = None
+        self._writes: deque[tuple[SessionWrite, WriteSettled]] = deque()
+        self._loads: deque[tuple[str, LoadSettled]] = deque()
+        # Invariant: True from the call that starts the task to its last step; at most one of each.
+        self._writing = False
+        self._loading = False
+        self._counts = dict.fromkeys(
+            ("batches", "writes", "failed", "resolved", "loads", "load_batches", "recovered"), 0
+        )
+        self._largest_batch = 0
+
+    # -------------------------------------------------------- plain calls
+
+    def submit(self, write: SessionWrite, settled: WriteSettled) -> None:
+        """Hand a write over. `settled` is called once, from the writer, after COMMIT."""
+        if self._door is _Door.CLOSED:
+            settled(_closed())
+            return
+        self._writes.append((write, settled))
+        if not self._writing:
+            self._writing = True
+            self._executor.start(Context(), self._write_all)
+
+    def load(self, session_id: str, settled: LoadSettled) -> None:
+        """Ask for a session as last committed. `settled` is called once."""
+        if self._door is _Door.CLOSED:
+            settled(_closed())
+            return
+        self._loads.append((session_id, settled))
+        if not self._loading:
+            self._loading = True
+            self._executor.start(Context(), self._load_all)
+
+    def statistics(self) -> StorageStatistics:
+        """A snapshot of the storage actor."""
+        counts = self._counts
+        return StorageStatistics(
+            batches=counts["batches"],
+            writes=counts["writes"],
+            largest_batch=self._largest_batch,
+            failed_writes=counts["failed"],
+            resolved_unknown=counts["resolved"],
+            loads=counts["loads"],
+            load_batches=counts["load_batches"],
+            recovered_turns=counts["recovered"],
+            waiting_writes=len(self._writes),
+            waiting_loads=len(self._loads),
+        )
+
+    # -------------------------------------------------------- reads of callers
+
+    async def read_messages(self, key: int, query: MessageQuery) -> Sequence[MessageRecord]:
+        """Committed messages, in the caller's task; it waits for no turn and no write."""
+        await self.opened()
+        return await self._storage.read_messages(key, query)
+
+    async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
+        """Committed sessions, in the caller's task."""
+        await self.opened()
+        return await self._storage.list_sessions(query)
+
+    async def load_now(self, session_id: str) -> StoredSession | None:
+        """The session as committed, in the caller's task, without activating it."""
+        await self.opened()
+        return (await self._storage.load([session_id]))[0]
+
+    # -------------------------------------------------------- opening and closing
+
+    async def opened(self) -> None:
+        """Return once the storage is open. Raises what opening raised."""
+        if self._door is _Door.OPEN:
+            return
+        if self._door is _Door.SHUT:
+            self._door = _Door.OPENING
+            self._executor.start(Context(), self._open)
+        while self._door is _Door.OPENING:
+            await self._door_moved.wait()
+        if self._door is _Door.CLOSED:
+            raise _closed()
+        if self._door is _Door.SHUT:
+            raise self._open_error or StorageError("the storage did not open", code="unknown")
+
+    async def _open(self) -> None:
+        try:
+            await self._storage.open()
+            await self._recover()
+        except StorageError as error:
+            self._move_door(_Door.SHUT, error)
+        except BaseException as error:
+            wrapped = StorageError(f"the storage did not open: {error!r}", code="unknown")
+            wrapped.__cause__ = error
+            self._move_door(_Door.SHUT, wrapped)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self._move_door(_Door.OPEN, None)
+
+    def _move_door(self, door: _Door, error: StorageError | None) -> None:
+        if self._door is not _Door.CLOSED:
+            self._door, self._open_error = door, error
+        moved, self._door_moved = self._door_moved, anyio.Event()
+        moved.set()
+
+    async def _recover(self) -> None:
+        while True:
+            lost = await self._storage.load_unfinished(_RECOVERY_PAGE)
+            if not lost:
+                return
+            now_us = self._wall_clock_us()
+            writes = [close_lost_turn(state, now_us) for state in lost]
+            for outcome in await self._storage.commit(writes):
+                if not isinstance(outcome, Committed):
+                    raise StorageError(
+                        f"a turn that was cut off could not be closed: {outcome}", code="unknown"
+                    )
+            self._counts["recovered"] += len(writes)
+
+    async def aclose(self) -> None:
+        """Refuse new work, finish what was handed over, close the storage. Call it last (G13)."""
+        while self._writing or self._loading or self._door is _Door.OPENING:
+            moved = self._door_moved
+            await moved.wait()
+        self._move_door(_Door.CLOSED, None)
+        self._door = _Door.CLOSED
+        await self._storage.close()
+
+    # -------------------------------------------------------- the writer
+
+    async def _write_all(self) -> None:
+        try:
+            await self._write_batches()
+        finally:
+            self._writing = False
+            self._move_door(self._door, self._open_error)
+
+    async def _write_batches(self) -> None:
+        try:
+            await self.opened()
+        except (StorageError, RuntimeClosedError) as error:
+            self._refuse_writes(error)
+            return
+        except BaseException:
+            self._refuse_writes(_closed())
+            raise
+        while self._writes:
+            count = min(len(self._writes), self._batch_size)
+            batch = [self._writes.popleft() for _ in range(count)]
+            outcomes = await self._commit([write for write, _ in batch])
+            self._counts["batches"] += 1
+            self._counts["writes"] += count
+            self._largest_batch = max(self._largest_batch, count)
+            for (_, settled), outcome in zip(batch, outcomes, strict=True):
+                if not isinstance(outcome, Committed):
+                    self._counts["failed"] += 1
+                self._settle(settled, outcome)
+
+    def _refuse_writes(self, error: StorageError | RuntimeClosedError) -> None:
+        while self._writes:
+            self._settle(self._writes.popleft()[1], error)
+
+    async def _commit(self, writes: list[SessionWrite]) -> list[WriteOutcome]:
+        """The outcome of each write; never raises, whatever the storage does."""
+        try:
+            outcomes = list(await self._storage.commit(writes))
+            if len(outcomes) != len(writes):
+                outcomes = await self._read_back(writes, None)
+        except StorageError as error:
+            if error.outcome == "failed":
+                return [error] * len(writes)
+            return await self._read_back(writes, error)
+        except BaseException as error:  # noqa: BLE001 - the end of the loop included: see above
+            return await self._read_back(writes, error)
+        unknown = [
+            index
+            for index, outcome in enumerate(outcomes)
+            if isinstance(outcome, StorageError) and outcome.outcome == "unknown"
+        ]
+        for index in unknown:
+            [outcomes[index]] = await self._read_back([writes[index]], outcomes[index])
+        return outcomes
+
+    async def _read_back(self, writes: list[SessionWrite], cause: object) -> list[WriteOutcome]:
+        """Look behind the writer whether the writes are there."""
+        logger.warning("the outcome of a commit is unknown and is read back: %r", cause)
+        ids = [write.after.record.session_id for write in writes]
+        try:
+            stored = await self._storage.read_back(ids)
+        except BaseException as error:  # noqa: BLE001 - then it stays unknown
+            return [_unknown(cause, error)] * len(writes)
+        self._counts["resolved"] += len(writes)
+        return [_found(write, state, cause) for write, state in zip(writes, stored, strict=True)]
+
+    # -------------------------------------------------------- the loader
+
+    async def _load_all(self) -> None:
+        try:
+            await self._load_batches()
+        finally:
+            self._loading = False
+            self._move_door(self._door, self._open_error)
+
+    async def _load_batches(self) -> None:
+        while self._loads:
+            found: Sequence[Loaded]
+            error: StorageError | RuntimeClosedError | None = None
+            batch: list[tuple[str, LoadSettled]] = []
+            try:
+                await self.opened()
+                count = min(len(self._loads), self._batch_size)
+                batch = [self._loads.popleft() for _ in range(count)]
+                found = await self._storage.load([session_id for session_id, _ in batch])
+            except (StorageError, RuntimeClosedError) as failure:
+                error = failure
+            except BaseException as failure:  # noqa: BLE001 - told to all who wait
+                error = StorageError(f"loading failed: {failure!r}", code="unknown")
+                error.__cause__ = failure
+            if error is not None:
+                batch = batch or [self._loads.popleft() for _ in range(len(self._loads))]
+                found = [error] * len(batch)
+            self._counts["loads"] += len(batch)
+            self._counts["load_batches"] += 1
+            for (_, settled), state in zip(batch, found, strict=True):
+                self._settle(settled, state)
+
+    def _settle(self, settled: Callable[..., None], outcome: object) -> None:
+        try:
+            settled(outcome)
+        except Exception:
+            logger.exception("a session could not take the outcome of its storage")
+
+
+def _closed() -> RuntimeClosedError:
+    return RuntimeClosedError("the runtime is closed; nothing was stored")
+
+
+def _unknown(cause: object, error: BaseException) -> StorageError:
+    text = f"it is not known whether the write was stored ({cause!r}; reading back: {error!r})"
+    return StorageError(text, code="unknown", outcome="unknown")
+
+
+def _found(write: SessionWrite, stored: StoredSession | None, cause: object) -> WriteOutcome:
+    meant = write.after.record
+    there = stored.record if stored is not None else None
+    if (
+        there is not None
+        and there.revision == meant.revision
+        and (there.created_us, there.user_id) == (meant.created_us, meant.user_id)
+    ):
+        return Committed(there.key)
+    revision = there.revision if there is not None else 0
+    if revision == write.expected_revision:
+        text = f"the write was not stored: {cause!r}"
+        return StorageError(text, code="unknown", retryable=True, outcome="failed")
+    return Conflict(revision, there.epoch if there is not None else 0)

@@ -1,0 +1,531 @@
+"""The supervisor: which sessions are live, which wait, which rest; and the end of all of them.
+
+It holds one slot per session that is doing anything, live or not, and a list of the idle ones in
+the order in which they became idle. That one list is both the idle clock (its head is the next to
+expire) and the order of leaving when places are short (its head is the least recently used): each
+touch is O(1), and there is no timer per session. A slot that is not idle cannot be evicted, so a
+long answer never counts as idleness.
+
+When all live places are taken by busy sessions, further ones wait in line, first come first
+served, until `queue_timeout_seconds`. A place that becomes free goes to the head of the line
+before the session that freed it can take it again (G12).
+
+A session whose actor crashes is restarted from the storage; one that crashes more than
+`max_restarts` times within the window is quarantined: its messages are answered with the error,
+its neighbours never notice (G14).
+
+Everything here is a plain call. Nothing waits but `drain`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict, deque
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+import anyio
+import attrs
+
+from .errors import (
+    CapacityError,
+    RuntimeClosedError,
+    SessionQuarantinedError,
+)
+from .mailbox import Ticket
+from .model import StoredSession
+from .ports import Notice
+from .prompt import WindowCache
+from .session_actor import Cause, Phase, SessionActor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from .decisions import Command
+    from .executor import Executor
+    from .limits import Limits
+    from .model import SessionRecord
+    from .ports import IGuests, IProvider
+    from .storage_actor import Loaded, StorageActor
+    from .turn import Turn
+    from .wait import Backend
+
+logger = logging.getLogger("langswarm.core.session")
+
+
+class SessionHeader:
+    """The facts of a session that its handles show without waiting; one for all of its handles.
+
+    It lives as long as a handle does. Every commit of this process updates it.
+    """
+
+    __slots__ = ("__weakref__", "pending_settings", "record")
+
+    def __init__(self) -> None:
+        self.record: SessionRecord | None = None
+        self.pending_settings: dict[str, Any] = {}
+
+    def update(self, record: SessionRecord) -> None:
+        """Take a record unless a later one is known."""
+        if self.record is None or record.revision > self.record.revision:
+            self.record = record
+
+
+@attrs.frozen(kw_only=True)
+class SupervisorStatistics:
+    """A snapshot. Counts are since the runtime started on this event loop."""
+
+    live: int
+    """Sessions in memory, loading ones included."""
+    idle: int
+    """Of these, those with nothing to do."""
+    waiting: int
+    """Sessions waiting for a live place."""
+    running_turns: int
+    quarantined: int
+    activations: int
+    evictions: int
+    restarts: int
+    quarantines: int
+    abandoned_turns: int
+    """Turns whose guest ignored its cancellation."""
+    cached_windows: int
+    cached_window_bytes: int
+
+
+class _Record:
+    """The crashes of one session; exists only for sessions that crashed."""
+
+    __slots__ = ("crashes", "rests_until")
+
+    def __init__(self) -> None:
+        self.crashes: deque[float] = deque()
+        self.rests_until = 0.0
+
+
+class Supervisor:
+    """All actors on one event loop."""
+
+    def __init__(
+        self,
+        *,
+        backend: Backend,
+        executor: Executor,
+        storage: StorageActor,
+        providers: Mapping[str, IProvider],
+        guests: IGuests,
+        limits: Limits,
+        headers: WeakValueDictionary[str, SessionHeader],
+        wall_clock_us: Callable[[], int],
+        wake_at: Callable[[float], None],
+    ) -> None:
+        self.backend = backend
+        self.executor = executor
+        self.storage = storage
+        self.providers = providers
+        self.guests = guests
+        self.limits = limits
+        self.wall_clock_us = wall_clock_us
+        self.windows = WindowCache(limits.window_cache_bytes)
+        self._headers = headers
+        self._wake_at = wake_at
+        self._closing: str | None = None
+        self._quiet = anyio.Event()
+        self._actors: dict[str, SessionActor] = {}
+        # Invariant: the number of actors in phase LOADING or LIVE; at most max_live_sessions.
+        self._live = 0
+        # Invariant: exactly the WAITING actors, in line, with the time at which each gives up.
+        self._waiting: OrderedDict[SessionActor, float] = OrderedDict()
+        # Invariant: exactly the LIVE actors with nothing to do, linked oldest to newest.
+        self._oldest: SessionActor | None = None
+        self._newest: SessionActor | None = None
+        self._idle = 0
+        self._turns: dict[Turn, None] = {}
+        # Invariant: at or before the first overdue_at of any turn; None: there was none to watch.
+        self._watch_turns_at: float | None = None
+        self._records: dict[str, _Record] = {}
+        self._counts = dict.fromkeys(
+            ("activations", "evictions", "restarts", "quarantines", "abandoned"), 0
+        )
+
+    def statistics(self) -> SupervisorStatistics:
+        """A snapshot of the actors."""
+        now, counts = self.backend.now(), self._counts
+        return SupervisorStatistics(
+            live=self._live,
+            idle=self._idle,
+            waiting=len(self._waiting),
+            running_turns=len(self._turns),
+            quarantined=sum(record.rests_until > now for record in self._records.values()),
+            activations=counts["activations"],
+            evictions=counts["evictions"],
+            restarts=counts["restarts"],
+            quarantines=counts["quarantines"],
+            abandoned_turns=counts["abandoned"],
+            cached_windows=len(self.windows),
+            cached_window_bytes=self.windows.bytes,
+        )
+
+    # -------------------------------------------------------- calls from outside
+
+    def submit(
+        self,
+        session_id: str,
+        command: Command,
+        present: Callable[[Any], Any],
+        context: Context | None = None,
+    ) -> Ticket[Any]:
+        """Put a command into the session's mailbox; the ticket is its place. Plain call.
+
+        Raises RuntimeClosedError, SessionQuarantinedError, MailboxFullError or CapacityError;
+        then nothing was queued.
+        """
+        if self._closing is not None:
+            raise RuntimeClosedError(self._closing, content=getattr(command, "content", None))
+        if self._records:
+            self._refuse_quarantined(session_id)
+        actor = self._actors.get(session_id)
+        if actor is None:
+            self._refuse_crowd(command)
+            actor = self._actors[session_id] = SessionActor(session_id, self)
+        ticket: Ticket[Any] = Ticket(command, actor, present, context)
+        actor.enqueue(ticket)
+        return ticket
+
+    def evict(self, session_id: str) -> bool:
+        """Drop the session from memory if it is idle: True if it is not live afterwards."""
+        actor = self._actors.get(session_id)
+        if actor is None:
+            return True
+        if actor.idle_since < 0:
+            return False
+        self._evict(actor)
+        return True
+
+    def crash(self, session_id: str, error: Exception) -> bool:
+        """Make the session's actor start anew as after a bug: True if there was one."""
+        actor = self._actors.get(session_id)
+        if actor is None:
+            return False
+        actor.crash(error)
+        return True
+
+    def live_state(self, session_id: str) -> StoredSession | None:
+        """The session as last committed, if it is in memory."""
+        actor = self._actors.get(session_id)
+        return None if actor is None else actor.state
+
+    def _refuse_quarantined(self, session_id: str) -> None:
+        record = self._records.get(session_id)
+        if record is None:
+            return
+        rest = record.rests_until - self.backend.now()
+        if rest > 0:
+            raise SessionQuarantinedError(session_id, retry_after_seconds=rest)
+
+    def _refuse_crowd(self, command: Command) -> None:
+        limit = self.limits.max_waiting_sessions
+        if len(self._waiting) >= limit:
+            raise CapacityError(
+                f"{limit} sessions wait for a live place (limit max_waiting_sessions); "
+                "the message was not queued: send it again later",
+                content=getattr(command, "content", None),
+                retry_after_seconds=self.limits.queue_timeout_seconds,
+            )
+
+    # -------------------------------------------------------- live places
+
+    def activate(self, actor: SessionActor) -> None:
+        """Give the actor a live place, or a place in the line."""
+        if not self._waiting and self._has_place():
+            self._admit(actor)
+            return
+        until = self.backend.now() + self.limits.queue_timeout_seconds
+        actor.move(Cause.WAIT)
+        self._waiting[actor] = until
+        if len(self._waiting) == 1:
+            self._wake_at(until)
+
+    def _has_place(self) -> bool:
+        if self._live < self.limits.max_live_sessions:
+            return True
+        if self._oldest is None:
+            return False
+        self._drop_idle(self._oldest)
+        return True
+
+    def _admit(self, actor: SessionActor) -> None:
+        self._live += 1
+        self._counts["activations"] += 1
+        actor.move(Cause.ADMIT)
+        if actor.next_is_create():
+            actor.move(Cause.CREATE)
+            actor.pump()
+        else:
+            self._load(actor)
+
+    def _admit_waiting(self) -> None:
+        while self._waiting and self._has_place():
+            actor, _ = self._waiting.popitem(last=False)
+            self._admit(actor)
+
+    def reload(self, actor: SessionActor) -> None:
+        """Load the actor's session again; it keeps its live place and its mailbox."""
+        self._unlink(actor)
+        actor.move(Cause.RELOAD)
+        self._counts["restarts"] += 1
+        self._load(actor)
+
+    def _load(self, actor: SessionActor) -> None:
+        def settled(found: Loaded) -> None:
+            if actor.phase is not Phase.LOADING:
+                return  # not an error, because the drain dropped it meanwhile
+            if found is None or isinstance(found, StoredSession):
+                actor.loaded(found)
+            else:
+                actor.fail_queued(lambda _: found)
+                self.drop(actor)
+
+        self.storage.load(actor.session_id, settled)
+
+    def drop(self, actor: SessionActor) -> None:
+        """Remove the slot, whatever it is doing."""
+        self._remove(actor)
+        self._admit_waiting()
+        self._check_quiet()
+
+    def _remove(self, actor: SessionActor) -> None:
+        """No await between the check that a slot may go and this (G4)."""
+        self._unlink(actor)
+        self._waiting.pop(actor, None)
+        if actor.phase is Phase.LOADING or actor.phase is Phase.LIVE:
+            self._live -= 1
+        actor.move(Cause.DROP)
+        self.windows.drop(actor.session_id)
+        del self._actors[actor.session_id]
+
+    # -------------------------------------------------------- idleness
+
+    def became_idle(self, actor: SessionActor) -> None:
+        """Nothing to do: the idle clock starts now, at the end of the last step."""
+        if actor.idle_since >= 0:
+            return
+        if actor.state is None:
+            self.drop(actor)
+            return
+        actor.idle_since = self.backend.now()
+        actor.older, actor.newer = self._newest, None
+        if self._newest is None:
+            self._oldest = actor
+        else:
+            self._newest.newer = actor
+        self._newest = actor
+        self._idle += 1
+        if self.limits.idle_seconds == 0:
+            self._evict(actor)
+        else:
+            if self._oldest is actor:
+                self._wake_at(actor.idle_since + self.limits.idle_seconds)
+            self._admit_waiting()
+            self._check_quiet()
+
+    def became_busy(self, actor: SessionActor) -> None:
+        """It took a message."""
+        self._unlink(actor)
+
+    def _unlink(self, actor: SessionActor) -> None:
+        if actor.idle_since < 0:
+            return
+        older, newer = actor.older, actor.newer
+        if older is None:
+            self._oldest = newer
+        else:
+            older.newer = newer
+        if newer is None:
+            self._newest = older
+        else:
+            newer.older = older
+        actor.older = actor.newer = None
+        actor.idle_since = -1.0
+        self._idle -= 1
+
+    def _evict(self, actor: SessionActor) -> None:
+        self._drop_idle(actor)
+        self._admit_waiting()
+        self._check_quiet()
+
+    def _drop_idle(self, actor: SessionActor) -> None:
+        self._counts["evictions"] += 1
+        self._remove(actor)
+        if self.guests.is_listening and actor.state is not None:
+            notice = Notice(kind="session_evicted", record=actor.state.record, index=2)
+            self.guests.publish(notice, Context())
+
+    # -------------------------------------------------------- time
+
+    def tick(self) -> float | None:
+        """Do what is due by now; returns when to be called again, None: not for now."""
+        now = self.backend.now()
+        while (
+            self._oldest is not None and self._oldest.idle_since + self.limits.idle_seconds <= now
+        ):
+            self._evict(self._oldest)
+        while self._waiting and next(iter(self._waiting.values())) <= now:
+            self._turn_away(next(iter(self._waiting)))
+        if self._watch_turns_at is not None and self._watch_turns_at <= now:
+            self._abandon_overdue(now)
+        self._forget_crashes(now)
+        return self._next_due()
+
+    def _next_due(self) -> float | None:
+        due: list[float] = []
+        if self._oldest is not None:
+            due.append(self._oldest.idle_since + self.limits.idle_seconds)
+        if self._waiting:
+            due.append(next(iter(self._waiting.values())))
+        if self._watch_turns_at is not None:
+            due.append(self._watch_turns_at)
+        return min(due, default=None)
+
+    def _turn_away(self, actor: SessionActor) -> None:
+        seconds = self.limits.queue_timeout_seconds
+        text = (
+            f"all {self._live} live sessions were busy for queue_timeout_seconds={seconds:g}; "
+            "the message did not run: send it again later"
+        )
+        actor.fail_queued(
+            lambda content: CapacityError(text, content=content, retry_after_seconds=seconds)
+        )
+        self.drop(actor)
+
+    # -------------------------------------------------------- turns
+
+    def turn_began(self, turn: Turn) -> None:
+        """A turn is running."""
+        self._turns[turn] = None
+        if self._watch_turns_at is None:
+            self._watch_turns_at = turn.overdue_at()
+            self._wake_at(self._watch_turns_at)
+
+    def turn_ended(self, turn: Turn) -> None:
+        """It no longer is."""
+        self._turns.pop(turn, None)
+
+    def _abandon_overdue(self, now: float) -> None:
+        for turn in [turn for turn in self._turns if turn.overdue_at() <= now]:
+            self._abandon(turn)
+        self._watch_turns_at = min((turn.overdue_at() for turn in self._turns), default=None)
+
+    def _abandon(self, turn: Turn) -> None:
+        self._counts["abandoned"] += 1
+        del self._turns[turn]
+        logger.error(
+            "a guest of session %s ignored its cancellation and is abandoned; "
+            "the session is quarantined",
+            turn.session_id,
+            extra={"session_id": turn.session_id},
+        )
+        self._quarantine(turn.session_id)
+        turn.abandon()
+
+    # -------------------------------------------------------- crashes
+
+    def may_restart(self, actor: SessionActor, error: Exception) -> bool:
+        """Count a crash. False: too many, the actor is gone and its session quarantined."""
+        now, session_id = self.backend.now(), actor.session_id
+        record = self._records.setdefault(session_id, _Record())
+        record.crashes.append(now)
+        while record.crashes[0] < now - self.limits.restart_window_seconds:
+            record.crashes.popleft()
+        logger.error(
+            "the actor of session %s crashed (%d in the window)",
+            session_id,
+            len(record.crashes),
+            exc_info=error,
+            extra={"session_id": session_id},
+        )
+        if len(record.crashes) <= self.limits.max_restarts:
+            return True
+        self._quarantine(session_id)
+        seconds = self.limits.quarantine_seconds
+        actor.fail_queued(
+            lambda _: SessionQuarantinedError(session_id, retry_after_seconds=seconds)
+        )
+        self.drop(actor)
+        return False
+
+    def _quarantine(self, session_id: str) -> None:
+        record = self._records.setdefault(session_id, _Record())
+        record.crashes.clear()
+        record.rests_until = self.backend.now() + self.limits.quarantine_seconds
+        self._counts["quarantines"] += 1
+
+    def _forget_crashes(self, now: float) -> None:
+        since = now - self.limits.restart_window_seconds
+        over = [
+            session_id
+            for session_id, record in self._records.items()
+            if record.rests_until <= now and (not record.crashes or record.crashes[-1] < since)
+        ]
+        for session_id in over:
+            del self._records[session_id]
+
+    # -------------------------------------------------------- headers
+
+    def header_changed(self, record: SessionRecord) -> None:
+        """A commit changed the facts that handles show."""
+        header = self._headers.get(record.session_id)
+        if header is not None:
+            header.update(record)
+
+    def pending_settings(self, session_id: str) -> dict[str, Any]:
+        """Provider settings that a handle has set since the last write; do not change it."""
+        header = self._headers.get(session_id)
+        return {} if header is None else header.pending_settings
+
+    def settings_saved(self, session_id: str, saved: dict[str, Any]) -> None:
+        """They are stored; what was set meanwhile stays pending."""
+        header = self._headers.get(session_id)
+        if header is not None and header.pending_settings is saved:
+            header.pending_settings = {}
+
+    # -------------------------------------------------------- the end
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse new work, let the rest finish for `seconds`, then interrupt it (G13)."""
+        self._closing = "the runtime is shutting down; the message was not queued"
+        await self._until_quiet(self.backend.now() + seconds)
+        text = "the runtime shut down before this message ran; it is handed back"
+        for actor in list(self._actors.values()):
+            actor.fail_queued(lambda content: RuntimeClosedError(text, content=content))
+            if actor.phase is Phase.WAITING:
+                self.drop(actor)
+        self._interrupt_turns(RuntimeClosedError("the runtime is shutting down"))
+        await self._until_quiet(self.backend.now() + 2 * self.limits.cancel_grace_seconds)
+        if self.busy:
+            logger.error("%d sessions did not come to rest before the end", self.busy)
+
+    def _interrupt_turns(self, reason: RuntimeClosedError) -> None:
+        now = self.backend.now()
+        for turn in self._turns:
+            turn.hurry(now)
+            turn.interrupt(reason)
+        if self._turns:
+            self._watch_turns_at = now + self.limits.cancel_grace_seconds
+            self._wake_at(self._watch_turns_at)
+
+    @property
+    def busy(self) -> int:
+        """Sessions with a step in progress or anything waiting."""
+        return len(self._actors) - self._idle
+
+    async def _until_quiet(self, until: float) -> None:
+        while self.busy and self.backend.now() < until:
+            due = self.tick()
+            self._quiet = anyio.Event()
+            with anyio.CancelScope(deadline=until if due is None else min(due, until)):
+                await self._quiet.wait()
+
+    def _check_quiet(self) -> None:
+        if self._closing is not None and not self.busy:
+            self._quiet.set()

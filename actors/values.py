@@ -1,0 +1,103 @@
+"""Border control for texts and JSON values: what cannot be stored is refused before it is paid for.
+
+`json` is imported on first use: a session without metadata or context never needs it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import InvalidMessageError
+from .model import EMPTY_JSON
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def check_text(text: object, what: str, *, max_bytes: int, empty: bool = False) -> str:
+    """The text itself, if it is a str of 1 to `max_bytes` bytes of UTF-8.
+
+    Raises InvalidMessageError that names `what` and the reason, lone surrogates included: they
+    have no UTF-8 form, so no storage and no provider could take them.
+    """
+    if not isinstance(text, str):
+        raise InvalidMessageError(f"{what} must be a str, not {type(text).__name__}")
+    if not text and not empty:
+        raise InvalidMessageError(f"{what} is empty")
+    size = len(text)
+    if size <= max_bytes and not text.isascii():
+        try:
+            size = len(text.encode())
+        except UnicodeEncodeError as error:
+            raise InvalidMessageError(
+                f"{what} has a lone surrogate at position {error.start}, which is not valid text; "
+                'clean it with text.encode("utf-8", "replace").decode()'
+            ) from None
+    if size > max_bytes:
+        raise InvalidMessageError(f"{what} has more than {max_bytes} bytes of UTF-8")
+    return text
+
+
+def encode_object(value: object, what: str, *, max_bytes: int) -> str:
+    """The JSON text of a mapping with str keys and JSON values, at most `max_bytes` long.
+
+    Raises InvalidMessageError for anything that JSON cannot carry unchanged: NaN and infinity,
+    other types, keys that are no str, nesting too deep, lone surrogates.
+    """
+    from collections.abc import Mapping  # noqa: PLC0415 - with json, below
+
+    if not isinstance(value, Mapping):
+        raise InvalidMessageError(f"{what} must be a mapping, not {type(value).__name__}")
+    if not value:
+        return EMPTY_JSON
+    import json  # noqa: PLC0415 - see the module's docstring
+
+    try:
+        _check_keys(value, what)
+        text = json.dumps(
+            dict(value), allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_plain
+        )
+        size = len(text.encode())
+    except (TypeError, ValueError) as error:
+        raise InvalidMessageError(f"{what} is not JSON: {error}") from None
+    except RecursionError:
+        raise InvalidMessageError(f"{what} is nested too deeply (or contains itself)") from None
+    if size > max_bytes:
+        raise InvalidMessageError(f"{what} has more than {max_bytes} bytes of JSON")
+    return text
+
+
+def decode_object(text: str) -> dict[str, Any]:
+    """A fresh dict from text that `encode_object` made."""
+    if text == EMPTY_JSON:
+        return {}
+    import json  # noqa: PLC0415 - see the module's docstring
+
+    value: dict[str, Any] = json.loads(text)
+    return value
+
+
+def _plain(value: object) -> object:
+    from collections.abc import Mapping  # noqa: PLC0415 - with json, above
+
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a {type(value).__name__} is not a JSON value")
+
+
+def _check_keys(value: Mapping[object, object], what: str) -> None:
+    """json.dumps turns the keys 1, True and None into text, which would not come back the same."""
+    stack: list[object] = [value]
+    from collections.abc import Mapping  # noqa: PLC0415 - with json, above
+
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Mapping):
+            for key, child in item.items():
+                if not isinstance(key, str):
+                    raise TypeError(f"the key {key!r} in {what} is not a str")
+                stack.append(child)
+        elif isinstance(item, (list, tuple)):
+            stack.extend(item)
+        if len(stack) > 10_000_000:
+            raise ValueError("it contains itself")

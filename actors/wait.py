@@ -1,0 +1,222 @@
+"""The event loop under us: one wait cell, the clock, the way in from another thread.
+
+Everything else in the runtime is anyio. These few are native because they sit on the path of
+every message: an `anyio.Event` per acknowledgement halves the throughput of a group commit, and
+`anyio.current_time()` looks the backend up again at each call.
+
+A cell is for one waiter and one value, in one event loop. Setting it twice, or after its waiter
+was cancelled, does nothing: not an error, because the outcome and the cancellation race.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    import trio
+
+T = TypeVar("T")
+
+
+class Cell(Protocol[T]):
+    """Wait once for one value."""
+
+    async def wait(self) -> T:
+        """The value. Cancelling the wait abandons the cell."""
+        ...
+
+    def set(self, value: T) -> None:
+        """Give the value and wake the waiter; call it in the cell's own event loop."""
+        ...
+
+
+class LoopGoneError(RuntimeError):
+    """`post` found that the event loop has ended."""
+
+
+class Backend(Protocol):
+    """One running event loop of one kind."""
+
+    @property
+    def name(self) -> Literal["asyncio", "trio"]: ...
+
+    def now(self) -> float:
+        """Monotonic seconds of this loop's clock (virtual under simulation)."""
+        ...
+
+    def cell(self) -> Cell[Any]:
+        """A new wait cell of this loop."""
+        ...
+
+    def current_task(self) -> object:
+        """The running task: only to be compared."""
+        ...
+
+    def is_current(self) -> bool:
+        """Whether the calling thread runs this very loop now."""
+        ...
+
+    def is_alive(self) -> bool:
+        """Whether the loop is running, perhaps in another thread."""
+        ...
+
+    def post(self, callback: Callable[..., object], *args: object) -> None:
+        """Call back soon in this loop, from any thread; LoopGoneError once it has ended."""
+        ...
+
+    def cancelled_from_outside(self) -> bool:
+        """Whether the loop is cancelling the running task natively, as it does when it ends."""
+        ...
+
+
+class _AsyncioCell(Generic[T]):
+    __slots__ = ("_future",)
+
+    def __init__(self, future: asyncio.Future[T]) -> None:
+        self._future = future
+
+    async def wait(self) -> T:
+        return await self._future
+
+    def set(self, value: T) -> None:
+        if not self._future.done():
+            self._future.set_result(value)
+
+
+class AsyncioBackend:
+    """The running asyncio loop."""
+
+    __slots__ = ("_asyncio", "loop", "now")
+
+    name: Literal["asyncio"] = "asyncio"
+
+    def __init__(self) -> None:
+        import asyncio  # noqa: PLC0415 - a trio program does not pay for it
+
+        self._asyncio = asyncio
+        self.loop = asyncio.get_running_loop()
+        self.now = self.loop.time
+
+    def cell(self) -> Cell[Any]:
+        return _AsyncioCell[Any](self.loop.create_future())
+
+    def current_task(self) -> object:
+        return self._asyncio.current_task()
+
+    def is_current(self) -> bool:
+        return self._asyncio._get_running_loop() is self.loop  # noqa: SLF001 - documented, never raises
+
+    def is_alive(self) -> bool:
+        return self.loop.is_running()
+
+    def post(self, callback: Callable[..., object], *args: object) -> None:
+        try:
+            self.loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError as error:
+            raise LoopGoneError(str(error)) from error
+
+    def cancelled_from_outside(self) -> bool:
+        task = self._asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+
+
+_UNSET: Any = object()
+
+
+class _TrioCell(Generic[T]):
+    __slots__ = ("_low", "_task", "_value")
+
+    def __init__(self, low: Any) -> None:
+        self._low = low
+        self._task: Any = None
+        self._value: T = _UNSET
+
+    async def wait(self) -> T:
+        if self._value is _UNSET:
+            self._task = self._low.current_task()
+            await self._low.wait_task_rescheduled(self._abort)
+        else:
+            await self._low.checkpoint()
+        return self._value
+
+    def set(self, value: T) -> None:
+        if self._value is not _UNSET:
+            return
+        self._value = value
+        task, self._task = self._task, None
+        if task is not None:
+            self._low.reschedule(task)
+
+    def _abort(self, _raise_cancel: object) -> Any:
+        self._task = None
+        return self._low.Abort.SUCCEEDED
+
+
+class TrioBackend:
+    """The running trio loop."""
+
+    __slots__ = ("_low", "_token", "_trio", "now")
+
+    name: Literal["trio"] = "trio"
+
+    def __init__(self) -> None:
+        import trio  # noqa: PLC0415 - only a trio program has it
+
+        self._trio = trio
+        self._low = trio.lowlevel
+        self._token: trio.lowlevel.TrioToken = trio.lowlevel.current_trio_token()
+        self.now = trio.current_time
+
+    def cell(self) -> Cell[Any]:
+        return _TrioCell[Any](self._low)
+
+    def current_task(self) -> object:
+        try:
+            return self._low.current_task()
+        except RuntimeError:
+            return None
+
+    def is_current(self) -> bool:
+        try:
+            return self._low.current_trio_token() is self._token
+        except RuntimeError:
+            return False
+
+    def is_alive(self) -> bool:
+        try:
+            self._token.run_sync_soon(_nothing)
+        except self._trio.RunFinishedError:
+            return False
+        return True
+
+    def post(self, callback: Callable[..., object], *args: object) -> None:
+        try:
+            self._token.run_sync_soon(callback, *args)
+        except self._trio.RunFinishedError as error:
+            raise LoopGoneError(str(error)) from error
+
+    def cancelled_from_outside(self) -> bool:
+        return False
+
+
+def _nothing() -> None: ...
+
+
+def current_backend() -> Backend:
+    """The event loop that runs the caller.
+
+    Raises RuntimeError where no asyncio or trio loop is running.
+    """
+    trio_loaded = sys.modules.get("trio")
+    if trio_loaded is not None and trio_loaded.lowlevel.in_trio_task():
+        return TrioBackend()
+    asyncio_loaded = sys.modules.get("asyncio")
+    if asyncio_loaded is not None and asyncio_loaded._get_running_loop() is not None:  # noqa: SLF001
+        return AsyncioBackend()
+    raise RuntimeError(
+        "langswarm-session needs a running event loop: call this from async code on asyncio or trio"
+    )

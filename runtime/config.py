@@ -1,0 +1,97 @@
+"""What `session_config` and `provider_config` may hold, checked key by key before it is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from ..actors.errors import ConfigurationError, InvalidMessageError
+from ..actors.values import check_text, encode_object
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_NAME_BYTES = 1_000
+_DESCRIPTION_BYTES = 16_000
+_TAGS = 100
+
+
+def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> None:
+    """Raise ConfigurationError for the first key that is not known, naming the nearest one."""
+    known = sorted(known)
+    for key in given:
+        if key not in known:
+            near = get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+            raise ConfigurationError(f"{what} has no {key!r}; {hint}")
+
+
+def _text(max_bytes: int) -> Callable[[str, object], object]:
+    def check(key: str, value: object) -> object:
+        try:
+            return check_text(value, f"session_config[{key!r}]", max_bytes=max_bytes, empty=True)
+        except InvalidMessageError as error:
+            raise ConfigurationError(str(error)) from None
+
+    return check
+
+
+def _tags(key: str, value: object) -> object:
+    if isinstance(value, (str, bytes)) or not isinstance(value, (list, tuple, set, frozenset)):
+        raise ConfigurationError(f"session_config[{key!r}] must be a list of str, not {value!r}")
+    tags = sorted(value) if isinstance(value, (set, frozenset)) else list(value)
+    if len(tags) > _TAGS:
+        raise ConfigurationError(f"session_config[{key!r}] has more than {_TAGS} tags")
+    return list(dict.fromkeys(_text(_NAME_BYTES)(key, tag) for tag in tags))
+
+
+def _messages(key: str, value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"session_config[{key!r}] must be an int >= 1, not {value!r}")
+    return value
+
+
+_KEYS: dict[str, Callable[[str, object], object]] = {
+    "name": _text(_NAME_BYTES),
+    "description": _text(_DESCRIPTION_BYTES),
+    "tags": _tags,
+    "max_messages": _messages,
+}
+
+
+def session_config_text(given: object, *, max_bytes: int, none_removes: bool = False) -> str:
+    """The JSON text of a session_config: name, description, tags, max_messages.
+
+    With `none_removes`, None as a value is kept: it takes the key back to its default.
+    """
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(f"session_config must be a mapping, not {given!r}")
+    refuse_unknown(given, _KEYS, "session_config")
+    checked: dict[str, object] = {}
+    for key, value in given.items():
+        if value is not None:
+            checked[key] = _KEYS[key](key, value)
+        elif none_removes:
+            checked[key] = None
+    return _encoded(checked, "session_config", max_bytes)
+
+
+def provider_config_text(given: object, *, max_bytes: int) -> str:
+    """The JSON text of a provider_config. It is stored, so keys of an API do not belong in it."""
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(f"provider_config must be a mapping, not {given!r}")
+    for key in given:
+        if str(key).lower().replace("-", "_") in {"api_key", "apikey", "authorization", "token"}:
+            raise ConfigurationError(
+                f"provider_config has {key!r}, but it is stored with the session; "
+                "give keys to the manager, in providers="
+            )
+    return _encoded(given, "provider_config", max_bytes)
+
+
+def _encoded(value: Mapping[str, Any], what: str, max_bytes: int) -> str:
+    try:
+        return encode_object(value, what, max_bytes=max_bytes)
+    except InvalidMessageError as error:
+        raise ConfigurationError(str(error)) from None

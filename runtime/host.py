@@ -1,0 +1,300 @@
+"""The host: ties the actors to an event loop, and ends them with it.
+
+A manager is made in plain code, often before any loop runs, and used on whichever loop calls it
+first. The host starts the runtime there, in the first call that needs it, by a plain call, so
+that even `submit` takes its ticket at once. One owner task is parked per loop that is used; it
+ticks the supervisor when something is due and winds everything down at the end.
+
+Three ways in, one owner: lazily, by `async with manager` (which closes it at the end), and in a
+task group of the caller's. The first two run the owner as a root task of the loop with an empty
+context: then it does not inherit the first caller's variables, is not cancelled with the first
+caller, and `async with` may be entered and left in different tasks.
+
+The ways out: `aclose()` from any task; the end of the loop, which cancels the owner; and being
+forgotten, which a finalizer on the `Anchor` notices. The manager and all its session handles hold
+the anchor; the host holds none of them, so that forgetting is possible.
+
+A loop that died without cancelling its tasks leaves a runtime behind that nobody can wind down.
+The next loop drops it and starts anew: what was acknowledged is in the storage, what was open
+there is closed as interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import warnings
+import weakref
+from typing import TYPE_CHECKING
+
+import anyio
+import attrs
+
+from ..actors.errors import RuntimeClosedError
+from ..actors.executor import Executor, ExecutorStatistics, start_detached
+from ..actors.storage_actor import StorageActor, StorageStatistics
+from ..actors.supervisor import SessionHeader, Supervisor, SupervisorStatistics
+from ..actors.wait import LoopGoneError, current_backend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from anyio.abc import TaskGroup
+
+    from ..actors.limits import Limits
+    from ..actors.ports import IGuests, IProvider, ISessionStorage
+    from ..actors.wait import Backend
+
+logger = logging.getLogger("langswarm.core.session")
+
+_forks = 0
+
+
+def _forked() -> None:
+    global _forks  # noqa: PLW0603 - a process has one count of its forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+@attrs.frozen(kw_only=True)
+class RuntimeStatistics:
+    """A snapshot of the runtime on the event loop that it is used on."""
+
+    supervisor: SupervisorStatistics
+    storage: StorageStatistics
+    executor: ExecutorStatistics
+
+
+class Anchor:
+    """Held by the manager and by its session handles: when all are gone, the runtime may end."""
+
+    __slots__ = ("__weakref__", "host")
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        weakref.finalize(self, host.forgotten).atexit = False
+
+
+class Runtime:
+    """The actors on one event loop, with their owner."""
+
+    def __init__(self, host: Host, backend: Backend) -> None:
+        self.backend = backend
+        self.executor = Executor(backend)
+        self.storage = StorageActor(
+            host.storage,
+            self.executor,
+            wall_clock_us=host.wall_clock_us,
+            batch_size=host.limits.storage_batch_size,
+        )
+        self.supervisor = Supervisor(
+            backend=backend,
+            executor=self.executor,
+            storage=self.storage,
+            providers=host.providers,
+            guests=host.guests,
+            limits=host.limits,
+            headers=host.headers,
+            wall_clock_us=host.wall_clock_us,
+            wake_at=self._wake_at,
+        )
+        self.finished = anyio.Event()
+        self.owner: object = None
+        self._host = host
+        # Invariant: when the parked owner will wake by itself; -inf while it is not parked.
+        self._armed = -math.inf
+        self._wake = anyio.Event()
+        self._closing = False
+        self._drain_seconds = 0.0
+
+    def request_close(self, drain_seconds: float) -> None:
+        """Let the owner wind down. Plain; the first request decides."""
+        if not self._closing:
+            self._closing = True
+            self._drain_seconds = drain_seconds
+            self._wake.set()
+
+    async def own(self) -> None:
+        """The owner task. No exception but a cancellation leaves it."""
+        try:
+            await self.executor.own(self._park, self._wind_down)
+        except Exception:
+            logger.exception("the runtime did not end cleanly; please report this")
+        finally:
+            self.finished.set()
+
+    def _wake_at(self, moment: float) -> None:
+        if moment < self._armed:
+            self._armed = moment
+            self._wake.set()
+
+    async def _park(self) -> None:
+        while not self._closing:
+            self._wake = anyio.Event()
+            due = self.supervisor.tick()
+            self._armed = math.inf if due is None else due
+            with anyio.CancelScope(deadline=self._armed):
+                await self._wake.wait()
+            self._armed = -math.inf
+
+    async def _wind_down(self) -> None:
+        supervisor, host = self.supervisor, self._host
+        if not self._closing and supervisor.busy:
+            _warn_busy(supervisor.busy, "its event loop ended")
+        self._closing = True
+        until = self.backend.now() + self._drain_seconds
+        grace = host.limits.cancel_grace_seconds
+        await supervisor.drain(self._drain_seconds)
+        await host.guests.drain(max(grace, until - self.backend.now()))
+        for provider in set(host.providers.values()):
+            await _close(provider.aclose)
+        await _close(self.storage.aclose)
+        await self.executor.join(grace)
+
+
+async def _close(aclose: Callable[[], object]) -> None:
+    try:
+        await aclose()  # type: ignore[misc]
+    except Exception:
+        logger.exception("closing failed")
+
+
+def _warn_busy(busy: int, why: str) -> None:
+    text = (
+        f"a session manager with {busy} busy sessions was not closed before {why}; their turns "
+        "are interrupted. Use `async with manager` or `await manager.aclose()`"
+    )
+    try:
+        warnings.warn(text, ResourceWarning, stacklevel=2)
+    except ResourceWarning as error:
+        # not an error here, because an exception in the owner would end a whole trio run
+        logger.error("%s", error)  # noqa: TRY400 - the traceback says nothing
+
+
+class Host:
+    """Keeps what outlives event loops, and the runtime of the current one."""
+
+    def __init__(
+        self,
+        *,
+        storage: ISessionStorage,
+        providers: Mapping[str, IProvider],
+        guests: IGuests,
+        limits: Limits,
+        wall_clock_us: Callable[[], int],
+        task_group: TaskGroup | None,
+    ) -> None:
+        self.storage = storage
+        self.providers = providers
+        self.guests = guests
+        self.limits = limits
+        self.wall_clock_us = wall_clock_us
+        self.headers: weakref.WeakValueDictionary[str, SessionHeader] = (
+            weakref.WeakValueDictionary()
+        )
+        self._task_group = task_group
+        self._runtime: Runtime | None = None
+        self._closed = False
+        self._forks = _forks
+
+    def runtime(self) -> Runtime:
+        """The runtime on the caller's event loop, started if need be. Plain.
+
+        Raises RuntimeError outside of an event loop, while another loop still uses the manager,
+        and RuntimeClosedError after `aclose()` or a fork.
+        """
+        runtime = self._runtime
+        if runtime is not None and self._forks == _forks and runtime.backend.is_current():
+            if self._closed or runtime.finished.is_set():
+                raise RuntimeClosedError("the session manager is closed; make a new one")
+            return runtime
+        return self._start()
+
+    def set_guests(self, guests: IGuests) -> None:
+        """Take the first guest in."""
+        self.guests = guests
+        if self._runtime is not None:
+            self._runtime.supervisor.guests = guests
+
+    @property
+    def started(self) -> Runtime | None:
+        """The runtime that was started last, if any."""
+        return self._runtime
+
+    def _start(self) -> Runtime:
+        if self._forks != _forks:
+            raise RuntimeClosedError(
+                "this session manager was made before a fork; make a new one in each process"
+            )
+        backend = current_backend()
+        if self._closed:
+            raise RuntimeClosedError("the session manager is closed; make a new one")
+        before = self._runtime
+        if before is not None and not before.finished.is_set() and before.backend.is_alive():
+            raise RuntimeError(
+                "this session manager is in use on another event loop that is still running; "
+                "make one manager per event loop"
+            )
+        self._runtime = runtime = Runtime(self, backend)
+        if self._task_group is not None:
+            self._task_group.start_soon(runtime.own)
+        else:
+            runtime.owner = start_detached(backend, runtime.own)
+        return runtime
+
+    async def aclose(self, drain_seconds: float | None) -> None:
+        """Wind down and wait for it; idempotent, from any task but one of the runtime's own."""
+        runtime = self._runtime
+        self._closed = True
+        if runtime is None or runtime.finished.is_set() or self._forks != _forks:
+            return
+        if not runtime.backend.is_current():
+            self._close_elsewhere(runtime)
+            return
+        if runtime.executor.owns(runtime.backend.current_task()):
+            self._closed = False
+            raise RuntimeError(
+                "aclose() waits for all turns and hooks, so it cannot be called from inside one; "
+                "start a task of your own for it"
+            )
+        seconds = self.limits.drain_seconds if drain_seconds is None else drain_seconds
+        runtime.request_close(seconds)
+        await runtime.finished.wait()
+
+    def _close_elsewhere(self, runtime: Runtime) -> None:
+        try:
+            runtime.backend.post(runtime.request_close, self.limits.drain_seconds)
+        except LoopGoneError:
+            pass  # not an error, because a loop that is gone runs no turns
+
+    def forgotten(self) -> None:
+        """The last handle is gone; called by the garbage collector, in any thread."""
+        runtime = self._runtime
+        if self._closed or runtime is None or self._forks != _forks:
+            return
+        try:
+            runtime.backend.post(self._close_forgotten, runtime)
+        except LoopGoneError:
+            pass  # not an error, because a loop that is gone runs no turns
+
+    def _close_forgotten(self, runtime: Runtime) -> None:
+        if runtime.finished.is_set():
+            return
+        if runtime.supervisor.busy:
+            _warn_busy(runtime.supervisor.busy, "its last reference was dropped")
+        runtime.request_close(self.limits.drain_seconds)
+
+    def statistics(self) -> RuntimeStatistics | None:
+        """A snapshot, None before the first use."""
+        runtime = self._runtime
+        if runtime is None:
+            return None
+        return RuntimeStatistics(
+            supervisor=runtime.supervisor.statistics(),
+            storage=runtime.storage.statistics(),
+            executor=runtime.executor.statistics(),
+        )

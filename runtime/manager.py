@@ -1,0 +1,294 @@
+"""The manager: creates, finds and lists sessions; the owner of everything behind them."""
+
+from __future__ import annotations
+
+import os
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from ..actors.decisions import CreateSession
+from ..actors.errors import ConfigurationError, InvalidMessageError, SessionNotFoundError
+from ..actors.model import EMPTY_JSON, SessionQuery, SessionStatus, StoredSession
+from ..actors.ports import NoGuests
+from ..actors.supervisor import SessionHeader
+from ..actors.values import check_text
+from .host import Anchor, Host
+from .session import Session
+from .views import now_us, to_us
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+    from datetime import datetime
+    from types import TracebackType
+
+    from anyio.abc import TaskGroup
+
+    from ..actors.limits import Limits
+    from ..actors.model import SessionRecord
+    from ..actors.ports import IProvider, ISessionStorage
+    from .events import EventStream, SessionEvent
+    from .guests import Guests, ISessionLifecycleHook, ISessionMiddleware
+    from .host import RuntimeStatistics
+
+_ID_BYTES = 500
+
+
+class Manager:
+    """All sessions of one storage, on one event loop at a time.
+
+    Use it as `async with manager:`, which opens the storage at once and closes everything at the
+    end, or just use it: the first awaited call starts it, and `aclose()` ends it.
+    """
+
+    def __init__(
+        self,
+        *,
+        storage: ISessionStorage,
+        providers: Mapping[str, IProvider],
+        limits: Limits,
+        middleware: Iterable[ISessionMiddleware] = (),
+        hooks: Iterable[ISessionLifecycleHook] = (),
+        event_previews: bool = False,
+        task_group: TaskGroup | None = None,
+    ) -> None:
+        self._event_previews = event_previews
+        self._guests: Guests | None = None
+        self._anchor = Anchor(
+            Host(
+                storage=storage,
+                providers=providers,
+                guests=NoGuests(),
+                limits=limits,
+                wall_clock_us=now_us,
+                task_group=task_group,
+            )
+        )
+        for guest in middleware:
+            self.add_middleware(guest)
+        for hook in hooks:
+            self.add_lifecycle_hook(hook)
+
+    # -------------------------------------------------------- life
+
+    async def __aenter__(self) -> Manager:
+        await self._anchor.host.runtime().storage.opened()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            await self.aclose()
+
+    async def aclose(self, *, drain_seconds: float | None = None) -> None:
+        """Shut down: refuse new work, let turns finish, close the storage last (G13).
+
+        Idempotent and callable from any task. Turns that have not finished after `drain_seconds`
+        (default: the limit of that name) are interrupted, and what had arrived of their answers is
+        stored. Raises RuntimeError from inside a turn or a hook, which would wait for itself.
+        """
+        await self._anchor.host.aclose(drain_seconds)
+        if self._guests is not None:
+            self._guests.close_streams()
+
+    def statistics(self) -> RuntimeStatistics | None:
+        """A snapshot of supervisor, storage actor and executor; None before the first use."""
+        return self._anchor.host.statistics()
+
+    # -------------------------------------------------------- sessions
+
+    async def create_session(
+        self,
+        user_id: str,
+        provider: str,
+        model: str,
+        *,
+        session_config: Mapping[str, Any] | None = None,
+        provider_config: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
+    ) -> Session:
+        """Create a session; it is stored when this returns (G3).
+
+        Args:
+            user_id: whose session it is.
+            provider: the name of one of the manager's providers.
+            model: what the provider is asked for.
+            session_config: name, description, tags, max_messages (how much of the history the
+                provider sees; default 100).
+            provider_config: JSON values for the provider. They are stored: no keys in here.
+            session_id: default: 128 random bits.
+
+        Raises:
+            SessionExistsError: `session_id` is in use, by anybody.
+            ConfigurationError: an unknown provider or key, or a wrong value.
+        """
+        host = self._anchor.host
+        self._known_provider(provider)
+        command = CreateSession(
+            user_id=_id(user_id, "user_id"),
+            provider=provider,
+            model=_id(model, "model"),
+            config=self._session_config(session_config),
+            provider_config=self._provider_config(provider_config),
+        )
+        if session_id is None:
+            session_id = os.urandom(16).hex()
+        header = self._header(_id(session_id, "session_id"))
+        ticket = host.runtime().supervisor.submit(session_id, command, _present_record)
+        header.update(await ticket)
+        return Session(self._anchor, header)
+
+    async def get_session(self, session_id: str, *, user_id: str | None = None) -> Session:
+        """The session of that id, without loading it into memory.
+
+        Raises SessionNotFoundError for unknown and deleted ids and, where `user_id` is given, for
+        the sessions of others: the three are not told apart.
+        """
+        if not isinstance(session_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidMessageError(f"session_id must be a str, not {session_id!r}")
+        header = self._header(session_id)
+        record = header.record
+        if record is None:
+            record = await self._look_up(session_id)
+        else:
+            await anyio.lowlevel.checkpoint()
+        mine = record is not None and (user_id is None or record.user_id == user_id)
+        if record is None or not mine or record.status is SessionStatus.DELETED:
+            raise SessionNotFoundError(session_id)
+        header.update(record)
+        return Session(self._anchor, header)
+
+    async def get_user_sessions(
+        self,
+        user_id: str,
+        *,
+        status: SessionStatus | str | None = None,
+        since: datetime | None = None,
+        limit: int | None = None,
+    ) -> list[Session]:
+        """A user's sessions, newest first, at most `limit` (and `page_size`).
+
+        Args:
+            user_id: whose.
+            status: only those of this status; None: all but deleted ones.
+            since: only those with a commit at or after this; a naive datetime is local time.
+            limit: how many at most.
+        """
+        host = self._anchor.host
+        if limit is not None and (isinstance(limit, bool) or limit < 0):
+            raise InvalidMessageError(f"limit must be an int >= 0, not {limit!r}")
+        page = host.limits.page_size
+        query = SessionQuery(
+            user_id=user_id,
+            status=None if status is None else _status(status),
+            active_since_us=None if since is None else to_us(since),
+            limit=page if limit is None else min(limit, page),
+        )
+        records = await host.runtime().storage.list_sessions(query)
+        return [self._handle(record) for record in records]
+
+    # -------------------------------------------------------- guests and events
+
+    def add_middleware(self, middleware: ISessionMiddleware) -> None:
+        """Let it see every message from the next turn on, behind those added before."""
+        self._known_guests().add_middleware(middleware)
+
+    def add_lifecycle_hook(self, hook: ISessionLifecycleHook) -> None:
+        """Tell it what happens from now on, behind those added before."""
+        self._known_guests().add_hook(hook)
+
+    def session_events(
+        self, *, types: Iterable[str] | None = None, session_id: str | None = None
+    ) -> AsyncIterator[SessionEvent]:
+        """What happens from this call on, until the manager closes: `async for event in ...`.
+
+        Bounded by `event_buffer_size`: a reader that falls behind gets one event of type `gap`
+        with the number `missed`, and never holds anything up (G10).
+
+        Args:
+            types: only events of these types; None: all.
+            session_id: only events of this session; None: of all.
+        """
+        size = self._anchor.host.limits.event_buffer_size
+        stream: EventStream = self._known_guests().subscribe(types, session_id, size)
+        return stream
+
+    # -------------------------------------------------------- inside
+
+    def _known_guests(self) -> Guests:
+        if self._guests is None:
+            from .guests import Guests  # noqa: PLC0415 - a runtime without guests goes without
+
+            host = self._anchor.host
+            self._guests = Guests(host, event_previews=self._event_previews)
+            host.set_guests(self._guests)
+        return self._guests
+
+    def _known_provider(self, provider: str) -> None:
+        providers = self._anchor.host.providers
+        if provider not in providers:
+            known = ", ".join(sorted(providers))
+            raise ConfigurationError(
+                f"no provider {provider!r}; this manager has {known}. Pass it in providers="
+            )
+
+    def _session_config(self, given: Mapping[str, Any] | None) -> str:
+        if not given:
+            return EMPTY_JSON
+        from .config import session_config_text  # noqa: PLC0415 - most sessions never need it
+
+        limit = self._anchor.host.limits.max_config_bytes
+        return session_config_text(given, max_bytes=limit)
+
+    def _provider_config(self, given: Mapping[str, Any] | None) -> str:
+        if not given:
+            return EMPTY_JSON
+        from .config import provider_config_text  # noqa: PLC0415 - most sessions never need it
+
+        limit = self._anchor.host.limits.max_config_bytes
+        return provider_config_text(given, max_bytes=limit)
+
+    def _header(self, session_id: str) -> SessionHeader:
+        """The one header of the session's handles.
+
+        It is registered before the session is looked up: a commit that falls in between then
+        updates it, and an older answer of the storage does not set it back.
+        """
+        headers = self._anchor.host.headers
+        header = headers.get(session_id)
+        if header is None:
+            header = headers[session_id] = SessionHeader()
+        return header
+
+    def _handle(self, record: SessionRecord) -> Session:
+        header = self._header(record.session_id)
+        header.update(record)
+        return Session(self._anchor, header)
+
+    async def _look_up(self, session_id: str) -> SessionRecord | None:
+        runtime = self._anchor.host.runtime()
+        state = runtime.supervisor.live_state(session_id)
+        if state is None:
+            state = await runtime.storage.load_now(session_id)
+        return None if state is None else state.record
+
+
+def _id(value: object, what: str) -> str:
+    return check_text(value, what, max_bytes=_ID_BYTES)
+
+
+def _status(status: SessionStatus | str) -> SessionStatus:
+    try:
+        return SessionStatus(status)
+    except ValueError:
+        known = ", ".join(status.value for status in SessionStatus)
+        raise InvalidMessageError(f"no status {status!r}; there are {known}") from None
+
+
+def _present_record(state: StoredSession) -> SessionRecord:
+    return state.record

@@ -1,0 +1,377 @@
+"""The session handle: what users hold of a session. It keeps no state of its own.
+
+Any number of handles may name one session; all speak to the same actor. A handle stays good while
+the session is evicted and comes back, and keeps the runtime alive.
+"""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+import anyio.lowlevel
+
+from ..actors.decisions import (
+    AppendSystemMessage,
+    ChangeStatus,
+    ClearMessages,
+    SendMessage,
+    UpdateConfig,
+    UpdateContext,
+)
+from ..actors.errors import (
+    InvalidMessageError,
+    MessageNotFoundError,
+    RuntimeBugError,
+    SessionNotFoundError,
+)
+from ..actors.model import (
+    EMPTY_JSON,
+    MessageQuery,
+    MessageRecord,
+    Role,
+    SessionRecord,
+    SessionStatus,
+    StoredSession,
+)
+from ..actors.ports import ProviderSettings
+from ..actors.values import check_text, decode_object, encode_object
+from .views import (
+    SessionContext,
+    SessionMessage,
+    SessionMetrics,
+    metrics_of,
+    to_datetime,
+    to_us,
+    view_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from ..actors.decisions import Command
+    from ..actors.mailbox import Ticket
+    from ..actors.supervisor import SessionHeader
+    from .host import Anchor
+
+
+class Session:
+    """One conversation. Get it from `create_session` or `get_session`.
+
+    Sends and updates of one session run one at a time in the order of their calls, whichever
+    handle and task they come from (G1, G2); a call that returned is durable (G3). Reads answer at
+    once from committed state and never wait for a turn.
+
+    Every method may raise StorageError, RuntimeClosedError and SessionQuarantinedError; those
+    that write also SessionArchivedError, SessionNotFoundError (deleted), MailboxFullError and
+    CapacityError.
+    """
+
+    __slots__ = ("_anchor", "_header")
+
+    def __init__(self, anchor: Anchor, header: SessionHeader) -> None:
+        self._anchor = anchor
+        self._header = header
+
+    def __repr__(self) -> str:
+        record = self._record
+        return (
+            f"<Session {record.session_id!r} {record.status.value} "
+            f"{record.provider}/{record.model} messages={record.visible_messages}>"
+        )
+
+    # -------------------------------------------------------- facts, without waiting
+
+    @property
+    def _record(self) -> SessionRecord:
+        if self._header.record is None:
+            raise RuntimeBugError("a session handle without a session")
+        return self._header.record
+
+    @property
+    def session_id(self) -> str:
+        """The session's id."""
+        return self._record.session_id
+
+    @property
+    def user_id(self) -> str:
+        """Whose session it is."""
+        return self._record.user_id
+
+    @property
+    def provider(self) -> str:
+        """The name of its provider."""
+        return self._record.provider
+
+    @property
+    def model(self) -> str:
+        """The model it asks for."""
+        return self._record.model
+
+    @property
+    def status(self) -> SessionStatus:
+        """active, archived or deleted, as of this process's last commit; compares to str."""
+        return self._record.status
+
+    @property
+    def message_count(self) -> int:
+        """Visible messages in the history."""
+        return self._record.visible_messages
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was created: aware, UTC."""
+        return to_datetime(self._record.created_us)
+
+    @property
+    def last_activity(self) -> datetime:
+        """The last commit: aware, UTC."""
+        return to_datetime(self._record.updated_us)
+
+    @property
+    def provider_session_id(self) -> str | None:
+        """The provider's own conversation id, where it keeps one."""
+        return self._record.provider_session_id
+
+    @property
+    def provider_session(self) -> Any:
+        """The provider's own controls of this session; for the mock a `MockProviderSession`.
+
+        None where the provider has none. What is set there holds from the next turn on, survives
+        eviction while a handle is held, and is stored with that turn.
+        """
+        provider = self._anchor.host.providers.get(self.provider)
+        return None if provider is None else provider.session_view(_Settings(self._header))
+
+    # -------------------------------------------------------- messages
+
+    def submit(
+        self, content: str, *, metadata: Mapping[str, Any] | None = None
+    ) -> Ticket[SessionMessage]:
+        """Take the next place for a user message at once, and return it as a `Ticket` (G1).
+
+        Plain, so the order of calls is the order of turns. Await the ticket for the answer; leave
+        it, and the message runs all the same; `withdraw()` it while it is queued.
+
+        Raises InvalidMessageError and whatever refuses the message at once.
+        """
+        limits = self._anchor.host.limits
+        check_text(content, "the message", max_bytes=limits.max_message_bytes)
+        command = SendMessage(content=content, metadata=self._metadata(metadata))
+        return self._submit(command, self._present_message, turn=True)
+
+    async def send_message(
+        self, content: str, *, metadata: Mapping[str, Any] | None = None
+    ) -> SessionMessage:
+        """Send a user message and return the assistant's answer; both are stored by then (G3).
+
+        The place in the queue is taken before anything is awaited. A caller that is cancelled
+        while its message is queued takes the message along; while it runs, the turn goes on to
+        its commit (G9).
+
+        Args:
+            content: 1 to `max_message_bytes` bytes of UTF-8.
+            metadata: JSON values stored with the message, at most `max_metadata_bytes`.
+
+        Raises:
+            InvalidMessageError: a value that cannot be stored; nothing was queued.
+            MailboxFullError, CapacityError: overload; the error hands the message back.
+            MessageRefused, MiddlewareError: a middleware refused it, or failed.
+            ProviderError: no complete answer; the message stays, marked `failed`.
+            ReentrantCallError: called by a guest from inside this session's own turn.
+        """
+        return await self.submit(content, metadata=metadata)
+
+    async def send_system_message(
+        self, content: str, *, metadata: Mapping[str, Any] | None = None
+    ) -> SessionMessage:
+        """Add a system message to the history, in its place among the sends; returns it stored."""
+        limits = self._anchor.host.limits
+        check_text(content, "the message", max_bytes=limits.max_message_bytes)
+        command = AppendSystemMessage(content=content, metadata=self._metadata(metadata))
+        return await self._submit(command, self._present_message)
+
+    async def get_messages(
+        self,
+        limit: int | None = None,
+        *,
+        role: Role | str | None = None,
+        start_time: datetime | None = None,
+        since: datetime | None = None,
+        end_time: datetime | None = None,
+        after: int | None = None,
+        before: int | None = None,
+    ) -> list[SessionMessage]:
+        """The newest `limit` messages that match, in chronological order (by `seq`).
+
+        Args:
+            limit: how many at most; None: all.
+            role: only those of this role.
+            start_time: not before this; a naive datetime is local time. `since` is the same.
+            end_time: before this.
+            after: only those with a greater `seq`; None: from the first one.
+            before: only those with a smaller `seq`; None: to the last one.
+        """
+        if limit is not None and (isinstance(limit, bool) or limit < 0):
+            raise InvalidMessageError(f"limit must be an int >= 0, not {limit!r}")
+        start = start_time if start_time is not None else since
+        query = MessageQuery(
+            limit=limit,
+            role=None if role is None else _role(role),
+            since_us=None if start is None else to_us(start),
+            until_us=None if end_time is None else to_us(end_time),
+            after_seq=0 if after is None else after,
+            before_seq=before,
+        )
+        return [view_of(self.session_id, record) for record in await self._read(query)]
+
+    async def get_message(self, message_id: str) -> SessionMessage:
+        """One message by its id. Raises MessageNotFoundError."""
+        session_id, _, place = message_id.rpartition("/")
+        if session_id == self.session_id and place.isascii() and place.isdigit():
+            seq = int(place[:10])
+            query = MessageQuery(after_seq=seq - 1, before_seq=seq + 1, limit=1)
+        else:
+            query = MessageQuery(message_id=message_id, limit=1)
+        for record in await self._read(query):
+            view = view_of(self.session_id, record)
+            if view.message_id == message_id:
+                return view
+        raise MessageNotFoundError(self.session_id, message_id)
+
+    async def clear_messages(self) -> None:
+        """Delete the history. `seq` goes on where it was; metrics keep their lifetime counts."""
+        await self._submit(ClearMessages(), _present_nothing)
+
+    # -------------------------------------------------------- context and config
+
+    async def update_context(
+        self, changes: Mapping[str, Any] | None = None, /, *, replace: bool = False, **keywords: Any
+    ) -> SessionContext:
+        """Merge JSON values into the context at the top level, in order with the sends (G6).
+
+        A turn sees exactly the updates that were called before its send. `replace=True` makes the
+        values the whole context. Returns the context as it is then.
+        """
+        limits = self._anchor.host.limits
+        values = {**(changes or {}), **keywords}
+        text = encode_object(values, "the context", max_bytes=limits.max_context_bytes)
+        command = UpdateContext(changes=text, replace=replace, max_bytes=limits.max_context_bytes)
+        return await self._submit(command, _present_context)
+
+    async def get_context(self) -> SessionContext:
+        """The context as last committed: a read-only mapping with a `version`."""
+        return _present_context(await self._stored())
+
+    async def update_config(self, changes: Mapping[str, Any], /) -> dict[str, Any]:
+        """Change session_config keys (name, description, tags, max_messages); None resets one.
+
+        Returns the whole config. Raises ConfigurationError for unknown keys and wrong values.
+        """
+        from .config import session_config_text  # noqa: PLC0415 - most sessions never need it
+
+        limit = self._anchor.host.limits.max_config_bytes
+        text = session_config_text(changes, max_bytes=limit, none_removes=True)
+        return await self._submit(UpdateConfig(changes=text, max_bytes=limit), _present_config)
+
+    async def get_config(self) -> dict[str, Any]:
+        """The session_config as last committed; keys that were never set are not in it."""
+        return _present_config(await self._stored())
+
+    async def get_metrics(self) -> SessionMetrics:
+        """Lifetime figures of the session as last committed."""
+        return metrics_of((await self._stored()).record)
+
+    async def refresh(self) -> None:
+        """Read the session's facts again; needed only where another process writes to it."""
+        self._header.update((await self._stored()).record)
+
+    # -------------------------------------------------------- life
+
+    async def archive(self) -> None:
+        """Make it read-only: earlier calls complete first, later ones are refused (G8)."""
+        await self._submit(ChangeStatus(status=SessionStatus.ARCHIVED), _present_nothing)
+
+    async def reopen(self) -> None:
+        """Make an archived session writable again."""
+        await self._submit(ChangeStatus(status=SessionStatus.ACTIVE), _present_nothing)
+
+    async def delete(self) -> None:
+        """Hide it: afterwards it is not found, listed or written any more."""
+        await self._submit(ChangeStatus(status=SessionStatus.DELETED), _present_nothing)
+
+    # -------------------------------------------------------- inside
+
+    def _submit(self, command: Command, present: Any, *, turn: bool = False) -> Ticket[Any]:
+        supervisor = self._anchor.host.runtime().supervisor
+        context = copy_context() if turn else None
+        return supervisor.submit(self.session_id, command, present, context)
+
+    def _metadata(self, metadata: Mapping[str, Any] | None) -> str:
+        if not metadata:
+            return EMPTY_JSON
+        limit = self._anchor.host.limits.max_metadata_bytes
+        return encode_object(metadata, "metadata", max_bytes=limit)
+
+    def _present_message(self, record: MessageRecord) -> SessionMessage:
+        return view_of(self.session_id, record)
+
+    async def _read(self, query: MessageQuery) -> list[MessageRecord]:
+        self._refuse_deleted()
+        storage = self._anchor.host.runtime().storage
+        return list(await storage.read_messages(self._record.key, query))
+
+    async def _stored(self) -> StoredSession:
+        self._refuse_deleted()
+        runtime = self._anchor.host.runtime()
+        state = runtime.supervisor.live_state(self.session_id)
+        if state is None:
+            state = await runtime.storage.load_now(self.session_id)
+        else:
+            await anyio.lowlevel.checkpoint()
+        if state is None:
+            raise SessionNotFoundError(self.session_id)
+        return state
+
+    def _refuse_deleted(self) -> None:
+        if self.status is SessionStatus.DELETED:
+            raise SessionNotFoundError(self.session_id)
+
+
+class _Settings(ProviderSettings):
+    """Provider settings of one session, kept in its header until the next turn stores them."""
+
+    def __init__(self, header: SessionHeader) -> None:
+        self._header = header
+
+    def get(self, name: str) -> Any:
+        return self._header.pending_settings.get(name)
+
+    def set(self, name: str, value: Any) -> None:
+        self._header.pending_settings = {**self._header.pending_settings, name: value}
+
+
+def _role(role: Role | str) -> Role:
+    try:
+        return Role(role)
+    except ValueError:
+        known = ", ".join(role.value for role in Role)
+        raise InvalidMessageError(f"no role {role!r}; there are {known}") from None
+
+
+def _present_nothing(_: object) -> None:
+    return None
+
+
+def _present_context(state: StoredSession) -> SessionContext:
+    documents = state.documents
+    return SessionContext(state.record, documents.context, documents.context_version)
+
+
+def _present_config(state: StoredSession) -> dict[str, Any]:
+    return decode_object(state.documents.config)
+
+
+Session.__module__ = "langswarm.core.session"
+Session.__qualname__ = "Session"

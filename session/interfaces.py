@@ -1,0 +1,28 @@
+"""The values that users meet, and what guests and storages implement."""
+
+from __future__ import annotations
+
+from langswarm.core.session.actors.mailbox import Ticket
+from langswarm.core.session.actors.model import Role, SessionStatus
+from langswarm.core.session.actors.ports import ISessionStorage
+from langswarm.core.session.runtime.events import SessionEvent
+from langswarm.core.session.runtime.guests import ISessionLifecycleHook, ISessionMiddleware
+from langswarm.core.session.runtime.session import Session
+from langswarm.core.session.runtime.views import SessionContext, SessionMessage, SessionMetrics
+
+# There is one implementation, so the guide's name for the interface is another name for it.
+ISession = Session
+
+__all__ = [
+    "ISession",
+    "ISessionLifecycleHook",
+    "ISessionMiddleware",
+    "ISessionStorage",
+    "Role",
+    "SessionContext",
+    "SessionEvent",
+    "SessionMessage",
+    "SessionMetrics",
+    "SessionStatus",
+    "Ticket",
+]

@@ -1,0 +1,26 @@
+"""The providers, and what one of your own implements."""
+
+from __future__ import annotations
+
+from langswarm.core.session.actors.model import PromptMessage
+from langswarm.core.session.actors.ports import (
+    Completed,
+    IProvider,
+    ProviderEvent,
+    ProviderRequest,
+    ProviderSettings,
+    TextDelta,
+)
+from langswarm.core.session.adapters.providers.mock import MockProvider, MockProviderSession
+
+__all__ = [
+    "Completed",
+    "IProvider",
+    "MockProvider",
+    "MockProviderSession",
+    "PromptMessage",
+    "ProviderEvent",
+    "ProviderRequest",
+    "ProviderSettings",
+    "TextDelta",
+]

@@ -1,0 +1,77 @@
+"""The storages, by class and by name. SQLite's driver is loaded when a SQLite storage is made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langswarm.core.session.actors.errors import ConfigurationError
+from langswarm.core.session.actors.ports import ISessionStorage
+from langswarm.core.session.adapters.storage.memory import InMemorySessionStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from langswarm.core.session.adapters.storage.sqlite import SQLiteSessionStorage
+
+__all__ = ["ISessionStorage", "InMemorySessionStorage", "SQLiteSessionStorage", "StorageFactory"]
+
+
+def _sqlite() -> type[ISessionStorage]:
+    from langswarm.core.session.adapters.storage.sqlite import (  # noqa: PLC0415 - see above
+        SQLiteSessionStorage,
+    )
+
+    return SQLiteSessionStorage
+
+
+def __getattr__(name: str) -> Any:
+    if name == "SQLiteSessionStorage":
+        return _sqlite()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _memory() -> type[ISessionStorage]:
+    return InMemorySessionStorage
+
+
+class StorageFactory:
+    """Storages by name: "memory", "sqlite", and what is registered."""
+
+    _backends: dict[str, Callable[[], Callable[..., ISessionStorage]]] = {
+        "memory": _memory,
+        "sqlite": _sqlite,
+    }
+
+    @classmethod
+    def create(cls, backend: str, config: Mapping[str, Any] | None = None) -> ISessionStorage:
+        """A storage of that name, made with `config` as keywords.
+
+        Raises ConfigurationError for an unknown name or keyword.
+        """
+        found = cls._backends.get(backend)
+        if found is None:
+            raise ConfigurationError(
+                f"no storage {backend!r}; there are {', '.join(cls.list_backends())}. "
+                "Register another with StorageFactory.register_backend(name, factory)"
+            )
+        try:
+            return found()(**(config or {}))
+        except TypeError as error:
+            raise ConfigurationError(
+                f"the storage {backend!r} refused {config!r}: {error}"
+            ) from None
+
+    @classmethod
+    def register_backend(cls, name: str, factory: Callable[..., ISessionStorage]) -> None:
+        """Offer `factory(**config)` under a name of your own, in this process.
+
+        Raises ConfigurationError if the name is taken.
+        """
+        if name in cls._backends:
+            raise ConfigurationError(f"there is a storage {name!r} already")
+        cls._backends[name] = lambda: factory
+
+    @classmethod
+    def list_backends(cls) -> list[str]:
+        """The names that `create` takes."""
+        return sorted(cls._backends)
