@@ -8,8 +8,7 @@ loop, so all of it is tested without one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -33,6 +32,9 @@ from .model import (
     TurnState,
 )
 from .values import decode_object, encode_object
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # ---------------------------------------------------------------- commands
 

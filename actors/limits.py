@@ -17,7 +17,7 @@ def _limit(default: float, *, least: float, what: str) -> Any:
         fits = isinstance(value, int if isinstance(default, int) else (int, float))
         if isinstance(value, bool) or not fits:
             raise ConfigurationError(f"{attribute.name} must be {wanted}, not {value!r}")
-        if not value >= least:  # type: ignore[operator]  # noqa: SIM300 - NaN fails this form too
+        if not value >= least:  # type: ignore[operator]
             raise ConfigurationError(f"{attribute.name} must be {least} or more, not {value!r}")
 
     return attrs.field(default=default, validator=check, metadata={"what": what})

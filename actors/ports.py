@@ -7,12 +7,12 @@ port calls back into an actor.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from contextvars import Context
 
     from .errors import StorageError
@@ -115,7 +115,7 @@ class Completed:
     output_tokens: int = 0
     provider_message_id: str | None = None
     provider_session_id: str | None = None
-    metadata: Mapping[str, Any] = attrs.field(factory=dict)
+    metadata: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
 
 
 ProviderEvent = TextDelta | Completed
@@ -138,7 +138,7 @@ class IProvider(ABC):
         del settings
         return None
 
-    async def aclose(self) -> None:
+    async def aclose(self) -> None:  # noqa: B027 - most providers hold nothing
         """Release connections: the runtime leaves the event loop. More turns may follow later."""
 
 

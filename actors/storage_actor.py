@@ -293,26 +293,32 @@ class StorageActor:
 
     async def _load_batches(self) -> None:
         while self._loads:
-            found: Sequence[Loaded]
-            error: StorageError | RuntimeClosedError | None = None
-            batch: list[tuple[str, LoadSettled]] = []
             try:
                 await self.opened()
-                count = min(len(self._loads), self._batch_size)
-                batch = [self._loads.popleft() for _ in range(count)]
-                found = await self._storage.load([session_id for session_id, _ in batch])
-            except (StorageError, RuntimeClosedError) as failure:
-                error = failure
             except BaseException as failure:  # noqa: BLE001 - told to all who wait
-                error = StorageError(f"loading failed: {failure!r}", code="unknown")
-                error.__cause__ = failure
-            if error is not None:
-                batch = batch or [self._loads.popleft() for _ in range(len(self._loads))]
-                found = [error] * len(batch)
-            self._counts["loads"] += len(batch)
+                self._refuse_loads(_load_failed(failure))
+                return
+            count = min(len(self._loads), self._batch_size)
+            batch = [self._loads.popleft() for _ in range(count)]
+            found = await self._load_batch([session_id for session_id, _ in batch])
+            self._counts["loads"] += count
             self._counts["load_batches"] += 1
             for (_, settled), state in zip(batch, found, strict=True):
                 self._settle(settled, state)
+
+    async def _load_batch(self, session_ids: list[str]) -> list[Loaded]:
+        """The session of each id, or why not; never raises, whatever the storage does."""
+        try:
+            found = await self._storage.load(session_ids)
+        except BaseException as failure:  # noqa: BLE001 - the end of the loop included
+            return [_load_failed(failure)] * len(session_ids)
+        if len(found) != len(session_ids):
+            return [_load_failed("the storage gave another number of sessions")] * len(session_ids)
+        return list(found)
+
+    def _refuse_loads(self, error: StorageError | RuntimeClosedError) -> None:
+        while self._loads:
+            self._settle(self._loads.popleft()[1], error)
 
     def _settle(self, settled: Callable[..., None], outcome: object) -> None:
         try:
@@ -323,6 +329,15 @@ class StorageActor:
 
 def _closed() -> RuntimeClosedError:
     return RuntimeClosedError("the runtime is closed; nothing was stored")
+
+
+def _load_failed(failure: object) -> StorageError | RuntimeClosedError:
+    if isinstance(failure, (StorageError, RuntimeClosedError)):
+        return failure
+    error = StorageError(f"the session could not be loaded: {failure!r}", code="unknown")
+    if isinstance(failure, BaseException):
+        error.__cause__ = failure
+    return error
 
 
 def _unknown(cause: object, error: BaseException) -> StorageError:

@@ -23,7 +23,6 @@ import logging
 from collections import OrderedDict, deque
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
 
 import anyio
 import attrs
@@ -41,6 +40,8 @@ from .session_actor import Cause, Phase, SessionActor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from weakref import WeakValueDictionary
+
     from .decisions import Command
     from .executor import Executor
     from .limits import Limits

@@ -30,7 +30,7 @@ from .errors import (
     TurnInterruptedError,
 )
 from .model import EMPTY_JSON, MessageRecord, Role, TurnState
-from .ports import Completed, Notice, TextDelta
+from .ports import Completed, TextDelta
 from .values import check_text, encode_object
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class Turn:
             await self._conclude()
         except SessionError as error:
             self._lose(error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a bug ends its turn, not its neighbours
             self._lose(_bug(error))
         except BaseException as error:
             self._lose(RuntimeClosedError(f"the program is ending: {error!r}"))
@@ -268,6 +268,7 @@ class Turn:
     async def _converse(self, content: str) -> None:
         """Ask the provider; what it says and how it ends is in the turn afterwards."""
         self._advance(Event.ASK)
+        failure: Exception | None = None
         try:
             request = await self._actor.provider_request(content)
             with anyio.CancelScope(deadline=self._deadline) as scope:
@@ -279,8 +280,6 @@ class Turn:
             raise
         except BaseException as error:  # noqa: BLE001 - a guest may raise anything at all
             failure = self._failure_of(error)
-        else:
-            failure = None
         self._scope = None
         if self._answer is None and not self._finishing and self._interruption is None:
             self._error = failure or self._timed_out()
@@ -317,7 +316,7 @@ class Turn:
                     return
                 if isinstance(event, TextDelta):
                     self._take(event.text)
-                elif isinstance(event, Completed):
+                elif isinstance(event, Completed):  # pyright: ignore[reportUnnecessaryIsInstance]
                     self._answer = self._checked(event)
                     return
                 else:

@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from .errors import InvalidMessageError
 from .model import EMPTY_JSON
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 def check_text(text: object, what: str, *, max_bytes: int, empty: bool = False) -> str:
@@ -44,24 +42,23 @@ def encode_object(value: object, what: str, *, max_bytes: int) -> str:
     Raises InvalidMessageError for anything that JSON cannot carry unchanged: NaN and infinity,
     other types, keys that are no str, nesting too deep, lone surrogates.
     """
-    from collections.abc import Mapping  # noqa: PLC0415 - with json, below
-
     if not isinstance(value, Mapping):
         raise InvalidMessageError(f"{what} must be a mapping, not {type(value).__name__}")
-    if not value:
+    given = cast("Mapping[object, object]", value)
+    if not given:
         return EMPTY_JSON
     import json  # noqa: PLC0415 - see the module's docstring
 
     try:
-        _check_keys(value, what)
         text = json.dumps(
-            dict(value), allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_plain
+            dict(given), allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_plain
         )
+        _check_keys(given, what)
         size = len(text.encode())
     except (TypeError, ValueError) as error:
         raise InvalidMessageError(f"{what} is not JSON: {error}") from None
     except RecursionError:
-        raise InvalidMessageError(f"{what} is nested too deeply (or contains itself)") from None
+        raise InvalidMessageError(f"{what} is nested too deeply") from None
     if size > max_bytes:
         raise InvalidMessageError(f"{what} has more than {max_bytes} bytes of JSON")
     return text
@@ -78,26 +75,23 @@ def decode_object(text: str) -> dict[str, Any]:
 
 
 def _plain(value: object) -> object:
-    from collections.abc import Mapping  # noqa: PLC0415 - with json, above
-
     if isinstance(value, Mapping):
-        return dict(value)
+        return dict(cast("Mapping[object, object]", value))
     raise TypeError(f"a {type(value).__name__} is not a JSON value")
 
 
 def _check_keys(value: Mapping[object, object], what: str) -> None:
-    """json.dumps turns the keys 1, True and None into text, which would not come back the same."""
-    stack: list[object] = [value]
-    from collections.abc import Mapping  # noqa: PLC0415 - with json, above
+    """json.dumps turns the keys 1, True and None into text, which would not come back the same.
 
+    Called for values that json.dumps took, so there is no cycle in them.
+    """
+    stack: list[object] = [value]
     while stack:
         item = stack.pop()
         if isinstance(item, Mapping):
-            for key, child in item.items():
+            for key, child in cast("Mapping[object, object]", item).items():
                 if not isinstance(key, str):
                     raise TypeError(f"the key {key!r} in {what} is not a str")
                 stack.append(child)
         elif isinstance(item, (list, tuple)):
-            stack.extend(item)
-        if len(stack) > 10_000_000:
-            raise ValueError("it contains itself")
+            stack.extend(cast("list[object]", item))

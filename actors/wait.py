@@ -90,7 +90,7 @@ class _AsyncioCell(Generic[T]):
 class AsyncioBackend:
     """The running asyncio loop."""
 
-    __slots__ = ("_asyncio", "loop", "now")
+    __slots__ = ("_asyncio", "loop")
 
     name: Literal["asyncio"] = "asyncio"
 
@@ -99,7 +99,9 @@ class AsyncioBackend:
 
         self._asyncio = asyncio
         self.loop = asyncio.get_running_loop()
-        self.now = self.loop.time
+
+    def now(self) -> float:
+        return self.loop.time()
 
     def cell(self) -> Cell[Any]:
         return _AsyncioCell[Any](self.loop.create_future())
@@ -159,7 +161,7 @@ class _TrioCell(Generic[T]):
 class TrioBackend:
     """The running trio loop."""
 
-    __slots__ = ("_low", "_token", "_trio", "now")
+    __slots__ = ("_low", "_token", "_trio")
 
     name: Literal["trio"] = "trio"
 
@@ -169,7 +171,9 @@ class TrioBackend:
         self._trio = trio
         self._low = trio.lowlevel
         self._token: trio.lowlevel.TrioToken = trio.lowlevel.current_trio_token()
-        self.now = trio.current_time
+
+    def now(self) -> float:
+        return self._trio.current_time()
 
     def cell(self) -> Cell[Any]:
         return _TrioCell[Any](self._low)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..actors.errors import ConfigurationError, InvalidMessageError
 from ..actors.values import check_text, encode_object
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
 _NAME_BYTES = 1_000
 _DESCRIPTION_BYTES = 16_000
@@ -27,8 +27,8 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> Non
             raise ConfigurationError(f"{what} has no {key!r}; {hint}")
 
 
-def _text(max_bytes: int) -> Callable[[str, object], object]:
-    def check(key: str, value: object) -> object:
+def _text(max_bytes: int) -> Callable[[str, object], str]:
+    def check(key: str, value: object) -> str:
         try:
             return check_text(value, f"session_config[{key!r}]", max_bytes=max_bytes, empty=True)
         except InvalidMessageError as error:
@@ -38,12 +38,13 @@ def _text(max_bytes: int) -> Callable[[str, object], object]:
 
 
 def _tags(key: str, value: object) -> object:
-    if isinstance(value, (str, bytes)) or not isinstance(value, (list, tuple, set, frozenset)):
+    if not isinstance(value, (list, tuple, set, frozenset)):
         raise ConfigurationError(f"session_config[{key!r}] must be a list of str, not {value!r}")
-    tags = sorted(value) if isinstance(value, (set, frozenset)) else list(value)
+    tags = list(cast("Collection[object]", value))
     if len(tags) > _TAGS:
         raise ConfigurationError(f"session_config[{key!r}] has more than {_TAGS} tags")
-    return list(dict.fromkeys(_text(_NAME_BYTES)(key, tag) for tag in tags))
+    texts = [_text(_NAME_BYTES)(key, tag) for tag in tags]
+    return sorted(texts) if isinstance(value, (set, frozenset)) else list(dict.fromkeys(texts))
 
 
 def _messages(key: str, value: object) -> object:
@@ -67,9 +68,10 @@ def session_config_text(given: object, *, max_bytes: int, none_removes: bool = F
     """
     if not isinstance(given, Mapping):
         raise ConfigurationError(f"session_config must be a mapping, not {given!r}")
-    refuse_unknown(given, _KEYS, "session_config")
+    config = cast("Mapping[str, object]", given)
+    refuse_unknown(config, _KEYS, "session_config")
     checked: dict[str, object] = {}
-    for key, value in given.items():
+    for key, value in config.items():
         if value is not None:
             checked[key] = _KEYS[key](key, value)
         elif none_removes:
@@ -81,13 +83,14 @@ def provider_config_text(given: object, *, max_bytes: int) -> str:
     """The JSON text of a provider_config. It is stored, so keys of an API do not belong in it."""
     if not isinstance(given, Mapping):
         raise ConfigurationError(f"provider_config must be a mapping, not {given!r}")
-    for key in given:
+    config = cast("Mapping[str, object]", given)
+    for key in config:
         if str(key).lower().replace("-", "_") in {"api_key", "apikey", "authorization", "token"}:
             raise ConfigurationError(
                 f"provider_config has {key!r}, but it is stored with the session; "
                 "give keys to the manager, in providers="
             )
-    return _encoded(given, "provider_config", max_bytes)
+    return _encoded(config, "provider_config", max_bytes)
 
 
 def _encoded(value: Mapping[str, Any], what: str, max_bytes: int) -> str:

@@ -85,7 +85,7 @@ class EventStream:
         unknown = (self._types or frozenset()) - EVENT_TYPES
         if unknown:
             raise ConfigurationError(
-                f"no event type {sorted(unknown)[0]!r}; there are {', '.join(sorted(EVENT_TYPES))}"
+                f"no event type {min(unknown)!r}; there are {', '.join(sorted(EVENT_TYPES))}"
             )
         self._session_id = session_id
         self._buffer: deque[SessionEvent] = deque()

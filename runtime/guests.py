@@ -210,6 +210,7 @@ class Guests(IGuests):
         name = type(middleware).__name__
         seconds = self._limits.middleware_timeout_seconds
         try:
+            result: object = None
             with anyio.move_on_after(seconds) as scope:
                 result = await middleware.process_message(session_id, view, context)
         except MessageRefused:

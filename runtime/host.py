@@ -26,6 +26,7 @@ import math
 import os
 import warnings
 import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -38,7 +39,7 @@ from ..actors.supervisor import SessionHeader, Supervisor, SupervisorStatistics
 from ..actors.wait import LoopGoneError, current_backend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from anyio.abc import TaskGroup
 
@@ -156,9 +157,9 @@ class Runtime:
         await self.executor.join(grace)
 
 
-async def _close(aclose: Callable[[], object]) -> None:
+async def _close(aclose: Callable[[], Awaitable[None]]) -> None:
     try:
-        await aclose()  # type: ignore[misc]
+        await aclose()
     except Exception:
         logger.exception("closing failed")
 
@@ -266,20 +267,18 @@ class Host:
         await runtime.finished.wait()
 
     def _close_elsewhere(self, runtime: Runtime) -> None:
-        try:
+        # not an error, because a loop that is gone runs no turns
+        with suppress(LoopGoneError):
             runtime.backend.post(runtime.request_close, self.limits.drain_seconds)
-        except LoopGoneError:
-            pass  # not an error, because a loop that is gone runs no turns
 
     def forgotten(self) -> None:
         """The last handle is gone; called by the garbage collector, in any thread."""
         runtime = self._runtime
         if self._closed or runtime is None or self._forks != _forks:
             return
-        try:
+        # not an error, because a loop that is gone runs no turns
+        with suppress(LoopGoneError):
             runtime.backend.post(self._close_forgotten, runtime)
-        except LoopGoneError:
-            pass  # not an error, because a loop that is gone runs no turns
 
     def _close_forgotten(self, runtime: Runtime) -> None:
         if runtime.finished.is_set():

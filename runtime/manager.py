@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
@@ -19,7 +18,7 @@ from .session import Session
 from .views import now_us, to_us
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
     from datetime import datetime
     from types import TracebackType
 
@@ -52,6 +51,7 @@ class Manager:
         hooks: Iterable[ISessionLifecycleHook] = (),
         event_previews: bool = False,
         task_group: TaskGroup | None = None,
+        wall_clock_us: Callable[[], int] = now_us,
     ) -> None:
         self._event_previews = event_previews
         self._guests: Guests | None = None
@@ -61,7 +61,7 @@ class Manager:
                 providers=providers,
                 guests=NoGuests(),
                 limits=limits,
-                wall_clock_us=now_us,
+                wall_clock_us=wall_clock_us,
                 task_group=task_group,
             )
         )
@@ -72,7 +72,7 @@ class Manager:
 
     # -------------------------------------------------------- life
 
-    async def __aenter__(self) -> Manager:
+    async def __aenter__(self) -> Self:
         await self._anchor.host.runtime().storage.opened()
         return self
 

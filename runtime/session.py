@@ -190,7 +190,8 @@ class Session:
         limits = self._anchor.host.limits
         check_text(content, "the message", max_bytes=limits.max_message_bytes)
         command = AppendSystemMessage(content=content, metadata=self._metadata(metadata))
-        return await self._submit(command, self._present_message)
+        message: SessionMessage = await self._submit(command, self._present_message)
+        return message
 
     async def get_messages(
         self,
@@ -258,7 +259,8 @@ class Session:
         values = {**(changes or {}), **keywords}
         text = encode_object(values, "the context", max_bytes=limits.max_context_bytes)
         command = UpdateContext(changes=text, replace=replace, max_bytes=limits.max_context_bytes)
-        return await self._submit(command, _present_context)
+        context: SessionContext = await self._submit(command, _present_context)
+        return context
 
     async def get_context(self) -> SessionContext:
         """The context as last committed: a read-only mapping with a `version`."""
@@ -273,7 +275,9 @@ class Session:
 
         limit = self._anchor.host.limits.max_config_bytes
         text = session_config_text(changes, max_bytes=limit, none_removes=True)
-        return await self._submit(UpdateConfig(changes=text, max_bytes=limit), _present_config)
+        command = UpdateConfig(changes=text, max_bytes=limit)
+        config: dict[str, Any] = await self._submit(command, _present_config)
+        return config
 
     async def get_config(self) -> dict[str, Any]:
         """The session_config as last committed; keys that were never set are not in it."""

@@ -75,7 +75,7 @@ class SessionMessage:
         "turn_id",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the guide's order of fields
         self,
         role: Role | str,
         content: str,
@@ -136,9 +136,25 @@ class SessionMessage:
     def provider_metadata(self, values: Mapping[str, Any]) -> None:
         self._provider_metadata = dict(values)
 
+    def fill(self, session_id: str, record: MessageRecord) -> None:
+        """Take everything from a stored message; for the runtime's own use."""
+        self.role = record.role
+        self.content = record.content
+        self._timestamp = record.created_us
+        self.message_id = record.message_id or f"{session_id}/{record.seq}"
+        self._metadata = record.metadata
+        self._provider_metadata = record.provider_metadata
+        self.provider_message_id = record.provider_message_id
+        self.session_id = session_id
+        self.seq = record.seq
+        self.turn_id = f"{session_id}/{record.turn_no}" if record.turn_no else None
+        self.token_count = record.token_count
+        self.finish_reason = record.finish_reason
+
     def __repr__(self) -> str:
-        text = self.content if len(self.content) <= 60 else self.content[:57] + "..."
-        return f"SessionMessage(seq={self.seq}, role={self.role.value!r}, content={text!r})"
+        text, more = self.content[:60], self.content[60:]
+        shown = repr(text) + ("..." if more else "")
+        return f"SessionMessage(seq={self.seq}, role={self.role.value!r}, content={shown})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SessionMessage):
@@ -167,18 +183,7 @@ class SessionMessage:
 def view_of(session_id: str, record: MessageRecord) -> SessionMessage:
     """A fresh copy of a stored message."""
     view = SessionMessage.__new__(SessionMessage)
-    view.role = record.role
-    view.content = record.content
-    view._timestamp = record.created_us  # noqa: SLF001 - the second constructor
-    view.message_id = record.message_id or f"{session_id}/{record.seq}"
-    view._metadata = record.metadata  # noqa: SLF001
-    view._provider_metadata = record.provider_metadata  # noqa: SLF001
-    view.provider_message_id = record.provider_message_id
-    view.session_id = session_id
-    view.seq = record.seq
-    view.turn_id = f"{session_id}/{record.turn_no}" if record.turn_no else None
-    view.token_count = record.token_count
-    view.finish_reason = record.finish_reason
+    view.fill(session_id, record)
     return view
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import attrs
-
 from langswarm.core.session.actors.errors import ConfigurationError
 from langswarm.core.session.actors.limits import Limits
 from langswarm.core.session.actors.ports import IProvider, ISessionStorage
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from anyio.abc import TaskGroup
-
     from langswarm.core.session.runtime.guests import ISessionLifecycleHook, ISessionMiddleware
 
 _PLANNED_PROVIDERS = ("openai", "openai_chat", "anthropic")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from langswarm.core.session.actors.errors import ConfigurationError
 from langswarm.core.session.actors.ports import ISessionStorage
@@ -37,7 +37,7 @@ def _memory() -> type[ISessionStorage]:
 class StorageFactory:
     """Storages by name: "memory", "sqlite", and what is registered."""
 
-    _backends: dict[str, Callable[[], Callable[..., ISessionStorage]]] = {
+    _backends: ClassVar[dict[str, Callable[[], Callable[..., ISessionStorage]]]] = {
         "memory": _memory,
         "sqlite": _sqlite,
     }
