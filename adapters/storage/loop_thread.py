@@ -54,7 +54,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
 import anyio
 
 from ...actors.errors import StorageError
-from ...actors.wait import LoopGoneError, current_backend, loop_of
+from ...actors.wait import LoopGoneError, current_backend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -82,11 +82,10 @@ def post_to(backend: Backend, callback: Callable[[], None]) -> None:
 class _Host:
     """Results on their way to one event loop."""
 
-    __slots__ = ("_backend", "_finished", "_wake", "_woken", "loop")
+    __slots__ = ("_finished", "_wake", "_woken", "backend")
 
     def __init__(self, backend: Backend, wake: WakeHost) -> None:
-        self.loop = loop_of(backend)
-        self._backend = backend
+        self.backend = backend
         self._wake = wake
         self._finished: deque[_Call] = deque()
         self._woken = False
@@ -97,7 +96,7 @@ class _Host:
         if not self._woken:
             self._woken = True
             try:
-                self._wake(self._backend, self._deliver)
+                self._wake(self.backend, self._deliver)
             except LoopGoneError:
                 self._finished.clear()  # not an error, because nobody is left to be told
 
@@ -138,11 +137,10 @@ class Bridge:
 
         It is handed over before this first awaits; from then on cancelling changes nothing.
         """
-        backend = current_backend()
         host = self._host
-        if host is None or host.loop is not loop_of(backend):
-            host = self._host = _Host(backend, self._wake_host)
-        call = _Call(lambda: function(*args), host, backend.cell())
+        if host is None or not host.backend.is_current():
+            host = self._host = _Host(current_backend(), self._wake_host)
+        call = _Call(lambda: function(*args), host, host.backend.cell())
         self._inbox.append(call)
         if not self._woken:
             self._woken = True

@@ -15,6 +15,9 @@ from .schema import APPLICATION_ID, CREATE, USER_VERSION
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+SMALLEST_DATABASE = 512
+"""Bytes: one page of the smallest size."""
+
 _NOT_YET = "this version cannot import it yet: choose another db_path and keep the file"
 
 
@@ -42,6 +45,8 @@ def look(path: str) -> bool:
     Reads only. `immutable` keeps SQLite from creating -wal and -shm beside a file of another
     program; where that program left a -wal, its content counts, so it is read in plain mode.
     """
+    if 0 < os.path.getsize(path) < SMALLEST_DATABASE:  # noqa: PTH202 - SQLite takes it for empty
+        raise _no_database(path)
     has_wal = os.path.exists(f"{path}-wal") and os.path.getsize(f"{path}-wal") > 0  # noqa: PTH110, PTH202
     immutable = "" if has_wal else "&immutable=1"
     with _connected(f"file:{quote(os.fsencode(path))}?mode=ro{immutable}") as connection:
@@ -57,7 +62,7 @@ def _is_ours(connection: sqlite3.Connection, path: str) -> bool:
         columns = {name for _, name, *_ in connection.execute("PRAGMA table_info(sessions)")}
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
-            raise _foreign(path, "is not an SQLite database", "choose another db_path") from error
+            raise _no_database(path) from error
         raise storage_error(error) from error
     if application_id == APPLICATION_ID:
         if version != USER_VERSION:
@@ -75,6 +80,10 @@ def _is_ours(connection: sqlite3.Connection, path: str) -> bool:
     if "history" in columns:
         raise _foreign(path, "was written by LangSwarm V1", _NOT_YET)
     raise _foreign(path, "is a database of another program", "choose another db_path")
+
+
+def _no_database(path: str) -> StorageError:
+    return _foreign(path, "is not an SQLite database", "choose another db_path")
 
 
 def _foreign(path: str, what: str, advice: str) -> StorageError:
