@@ -30,6 +30,7 @@ from .model import (
     StoredSession,
     TurnRecord,
     TurnState,
+    changed,
 )
 from .values import decode_object, encode_object
 
@@ -138,7 +139,7 @@ def check_writable(state: StoredSession) -> None:
 
 def _next(state: StoredSession, now_us: int, **changes: Any) -> SessionRecord:
     record = state.record
-    return attrs.evolve(record, revision=record.revision + 1, updated_us=now_us, **changes)
+    return changed(record, revision=record.revision + 1, updated_us=now_us, **changes)
 
 
 # ---------------------------------------------------------------- plain commands
@@ -168,7 +169,7 @@ def append_system(state: StoredSession, command: AppendSystemMessage, now_us: in
     check_writable(state)
     record = state.record
     seq = record.last_seq + 1
-    counters = attrs.evolve(record.counters, system_messages=record.counters.system_messages + 1)
+    counters = changed(record.counters, system_messages=record.counters.system_messages + 1)
     after = _next(
         state,
         now_us,
@@ -186,7 +187,7 @@ def append_system(state: StoredSession, command: AppendSystemMessage, now_us: in
     )
     return SessionWrite(
         expected_revision=record.revision,
-        after=attrs.evolve(state, record=after),
+        after=changed(state, record=after),
         messages=(message,),
     )
 
@@ -201,7 +202,7 @@ def update_context(state: StoredSession, command: UpdateContext, now_us: int) ->
     return _with_documents(
         state,
         now_us,
-        attrs.evolve(documents, context=text, context_version=documents.context_version + 1),
+        changed(documents, context=text, context_version=documents.context_version + 1),
     )
 
 
@@ -212,7 +213,7 @@ def update_config(state: StoredSession, command: UpdateConfig, now_us: int) -> S
     config.update(decode_object(command.changes))
     config = {key: value for key, value in config.items() if value is not None}
     text = encode_object(config, "the merged config", max_bytes=command.max_bytes)
-    return _with_documents(state, now_us, attrs.evolve(state.documents, config=text))
+    return _with_documents(state, now_us, changed(state.documents, config=text))
 
 
 def _with_documents(state: StoredSession, now_us: int, documents: SessionDocuments) -> SessionWrite:
@@ -240,7 +241,7 @@ def change_status(state: StoredSession, command: ChangeStatus, now_us: int) -> S
     if (record.status, command.status) not in _STATUS_CHANGES:
         raise RuntimeBugError(f"no way from status {record.status} to {command.status}")
     after = _next(state, now_us, status=command.status)
-    return SessionWrite(expected_revision=record.revision, after=attrs.evolve(state, record=after))
+    return SessionWrite(expected_revision=record.revision, after=changed(state, record=after))
 
 
 def clear_messages(state: StoredSession, command: ClearMessages, now_us: int) -> SessionWrite:
@@ -251,7 +252,7 @@ def clear_messages(state: StoredSession, command: ClearMessages, now_us: int) ->
     after = _next(state, now_us, visible_messages=0, dirty=True)
     return SessionWrite(
         expected_revision=record.revision,
-        after=attrs.evolve(state, record=after),
+        after=changed(state, record=after),
         clear_through_seq=record.last_seq,
     )
 
@@ -309,11 +310,11 @@ def open_turn(
         open_turn_no=turn_no,
         visible_messages=record.visible_messages + 1,
         dirty=True,
-        counters=attrs.evolve(record.counters, user_messages=record.counters.user_messages + 1),
+        counters=changed(record.counters, user_messages=record.counters.user_messages + 1),
     )
     documents = state.documents
     if settings is not None:
-        documents = attrs.evolve(documents, provider_settings=settings)
+        documents = changed(documents, provider_settings=settings)
     return SessionWrite(
         expected_revision=record.revision,
         after=StoredSession(record=after, documents=documents, open_turn=turn),
@@ -351,7 +352,7 @@ def close_turn(state: StoredSession, result: TurnResult, now_us: int) -> Session
         dirty=not completed,
         counters=_counted(record.counters, turn, result, now_us, kept=bool(messages)),
     )
-    closed = attrs.evolve(
+    closed = changed(
         turn,
         state=result.state,
         closed_us=now_us,

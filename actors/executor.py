@@ -119,6 +119,8 @@ class _AsyncioTasks:
         self._contain = contain
         # Invariant: every task that is not done is in here; the loop itself holds tasks weakly.
         self._held: set[asyncio.Task[None]] = set()
+        # Invariant: True while the owner runs, which waits for all tasks at its end.
+        self._owned = False
 
     def start(self, context: Context, job: Job, args: tuple[object, ...]) -> None:
         entered = False
@@ -130,7 +132,7 @@ class _AsyncioTasks:
 
         def ended(task: asyncio.Task[None]) -> None:
             self._held.discard(task)
-            if not entered and not self._loop.is_closed():
+            if not entered and self._owned:
                 # Cancelled before its first step, which runs none of it, not even a `finally`:
                 # the work it stands for (a commit, a turn to settle) must be done all the same.
                 self.start(context, job, args)
@@ -142,11 +144,13 @@ class _AsyncioTasks:
     async def own(
         self, park: Callable[[], Awaitable[None]], wind_down: Callable[[], Awaitable[None]]
     ) -> None:
+        self._owned = True
         try:
             await park()
         finally:
             with anyio.CancelScope(shield=True):
                 await wind_down()
+            self._owned = False
 
     async def join(self, seconds: float) -> None:
         until = self._loop.time() + seconds

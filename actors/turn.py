@@ -13,10 +13,9 @@ goes on from there with what had arrived, and whatever the guest says later is d
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
-import attrs
 
 from .decisions import SendMessage, TurnResult, close_turn, open_turn
 from .errors import (
@@ -29,17 +28,25 @@ from .errors import (
     SessionError,
     TurnInterruptedError,
 )
-from .model import EMPTY_JSON, MessageRecord, Role, TurnState
+from .model import EMPTY_JSON, MessageRecord, Role, TurnState, changed
 from .ports import Completed, TextDelta
 from .values import check_text, encode_object
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from contextvars import Context
 
     from .mailbox import Ticket
     from .model import SessionWrite
     from .ports import ProviderRequest
     from .session_actor import SessionActor
+
+
+T = TypeVar("T")
+
+
+class _AbandonedError(Exception):
+    """A guest ended after its turn went on without it: nothing that it says counts."""
 
 
 class Stage(Enum):
@@ -98,13 +105,14 @@ class Turn:
         "_context",
         "_deadline",
         "_error",
-        "_finishing",
+        "_generation",
         "_interruption",
         "_parts",
         "_question",
         "_scope",
         "_size",
         "_ticket",
+        "in_guest",
         "opened_at",
         "stage",
         "task",
@@ -119,7 +127,8 @@ class Turn:
         self.opened_at = actor.backend.now()
         self._scope: anyio.CancelScope | None = None
         self._interruption: SessionError | None = None
-        self._finishing = False
+        self._generation = 0
+        self.in_guest = False
         self._deadline = self.opened_at + actor.system.limits.turn_timeout_seconds
         self._question: MessageRecord | None = None
         self._parts: list[str] = []
@@ -136,7 +145,7 @@ class Turn:
 
     def interrupt(self, reason: SessionError) -> None:
         """End the guest that is running and close the turn with what had arrived. Plain call."""
-        if self._interruption is None and not self._finishing:
+        if self._interruption is None and self.stage is not Stage.CLOSING:
             self._interruption = reason
             if self._scope is not None:
                 self._scope.cancel()
@@ -151,32 +160,32 @@ class Turn:
 
     def abandon(self) -> None:
         """Go on without the guest, which ignored its cancellation (G15)."""
-        if self._finishing:
-            return
-        self._finishing = True
-        system = self._actor.system
-        if self._interruption is None:
-            self._error = self._timed_out()
+        self._generation += 1
+        self.in_guest = False
         self.task = None
+        if self._interruption is None and self._error is None:
+            self._error = self._timed_out()
         if self.stage is Stage.ADMITTED:
-            self._refuse(self._interruption or self._error or RuntimeBugError("no reason"))
+            self._refuse(self._interruption or self._timed_out())
+        elif self.stage is Stage.RUNNING:
+            self._actor.system.executor.start(self._context, self._go_on, self._conclude)
         else:
-            system.executor.start(self._context, self._conclude)
+            # The answer's own filter hangs: there is no answer.
+            self._error = MiddlewareError("a middleware hung on the answer, which is dropped")
+            self._actor.system.executor.start(self._context, self._go_on, self._fail)
 
     # -------------------------------------------------------- the task
 
     async def run(self) -> None:
         """The whole turn. Whatever happens, the ticket is settled and the actor goes on."""
+        await self._go_on(self._from_the_start)
+
+    async def _go_on(self, part: Callable[[], Awaitable[None]]) -> None:
         self.task = self._actor.backend.current_task()
         try:
-            draft = await self._admit()
-            if draft is None or not await self._open(draft):
-                return
-            await self._converse(draft.content)
-            if self._finishing:
-                return  # abandoned meanwhile: another task has concluded the turn
-            self._finishing = True
-            await self._conclude()
+            await part()
+        except _AbandonedError:
+            return  # not an error, because another task has taken the turn over
         except SessionError as error:
             self._lose(error)
         except Exception as error:  # noqa: BLE001 - a bug ends its turn, not its neighbours
@@ -184,6 +193,28 @@ class Turn:
         except BaseException as error:
             self._lose(RuntimeClosedError(f"the program is ending: {error!r}"))
             raise
+
+    async def _from_the_start(self) -> None:
+        message = await self._admit()
+        if message is not None and await self._open(message):
+            await self._converse(message.content)
+            await self._conclude()
+
+    async def _as_guest(self, call: Awaitable[T]) -> T:
+        """Await guest code. _AbandonedError if it ended after the turn went on without it."""
+        mine = self._generation
+        self.in_guest = True
+        try:
+            result = await call
+        except BaseException:
+            if mine != self._generation:
+                raise _AbandonedError from None
+            self.in_guest = False
+            raise
+        if mine != self._generation:
+            raise _AbandonedError
+        self.in_guest = False
+        return result
 
     def _advance(self, event: Event) -> None:
         try:
@@ -212,11 +243,7 @@ class Turn:
             content, metadata = await self._filtered(provisional)
             check_text(content, "the message", max_bytes=system.limits.max_message_bytes)
         except SessionError as error:
-            if not self._finishing:
-                self._finishing = True
-                self._refuse(error)
-            return None
-        if self._finishing:
+            self._refuse(error)
             return None
         return SendMessage(content=content, metadata=metadata)
 
@@ -232,8 +259,8 @@ class Turn:
     async def _filter(self, message: MessageRecord) -> tuple[str, str]:
         actor = self._actor
         try:
-            return await actor.system.guests.filter(actor.loaded_state(), message)
-        except (SessionError, KeyboardInterrupt):
+            return await self._as_guest(actor.system.guests.filter(actor.loaded_state(), message))
+        except (SessionError, KeyboardInterrupt, _AbandonedError):
             raise
         except BaseException as error:
             if self._scope is not None and self._scope.cancel_called:
@@ -275,13 +302,13 @@ class Turn:
                 self._scope = scope
                 if self._interruption is not None:
                     scope.cancel()
-                await self._stream(request)
-        except KeyboardInterrupt:
+                await self._as_guest(self._stream(request))
+        except (KeyboardInterrupt, _AbandonedError):
             raise
         except BaseException as error:  # noqa: BLE001 - a guest may raise anything at all
             failure = self._failure_of(error)
         self._scope = None
-        if self._answer is None and not self._finishing and self._interruption is None:
+        if self._answer is None and self._interruption is None:
             self._error = failure or self._timed_out()
 
     def _failure_of(self, error: BaseException) -> Exception:
@@ -310,9 +337,10 @@ class Turn:
     async def _stream(self, request: ProviderRequest) -> None:
         provider = self._actor.provider()
         stream = provider.stream(request)
+        mine = self._generation
         try:
             async for event in stream:
-                if self._finishing:
+                if mine != self._generation:
                     return
                 if isinstance(event, TextDelta):
                     self._take(event.text)
@@ -351,16 +379,17 @@ class Turn:
     # -------------------------------------------------------- the end
 
     async def _conclude(self) -> None:
-        """Filter, commit, answer. Runs once, in the turn's task or, abandoned, in another."""
+        """Filter, commit, answer."""
         self._advance(Event.END)
+        await self._close(await self._filtered_result(self._result()))
+
+    async def _fail(self) -> None:
+        await self._close(_failed(self._error or RuntimeBugError("a failure without an error")))
+
+    async def _close(self, result: TurnResult) -> None:
         actor = self._actor
-        result = await self._filtered_result(self._result())
         write = close_turn(actor.loaded_state(), result, actor.system.wall_clock_us())
-        try:
-            await actor.commit(write)
-        except SessionError as error:
-            self._lose(error)
-            return
+        await actor.commit(write)
         self._advance(_CLOSED[result.state])
         self._answer_caller(result, write)
 
@@ -443,7 +472,7 @@ class Turn:
         except SessionError as error:
             self._error = error
             return _failed(error)
-        return attrs.evolve(result, text=content, metadata=metadata)
+        return changed(result, text=content, metadata=metadata)
 
     def _refuse(self, error: Exception) -> None:
         """Nothing is stored and no seq is used."""
@@ -454,7 +483,6 @@ class Turn:
 
     def _lose(self, error: SessionError) -> None:
         """The end could not be stored: the actor loads again and closes what is open there."""
-        self._finishing = True
         self.stage = Stage.LOST
         self._ticket.fail(error)
         self._actor.publish("session_error", self._context, error=error, index=1)

@@ -104,7 +104,7 @@ class AsyncioBackend:
         return self.loop.time()
 
     def cell(self) -> Cell[Any]:
-        return _AsyncioCell[Any](self.loop.create_future())
+        return _AsyncioCell(self.loop.create_future())
 
     def current_task(self) -> object:
         return self._asyncio.current_task()
@@ -176,7 +176,7 @@ class TrioBackend:
         return self._trio.current_time()
 
     def cell(self) -> Cell[Any]:
-        return _TrioCell[Any](self._low)
+        return _TrioCell(self._low)
 
     def current_task(self) -> object:
         try:

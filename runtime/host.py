@@ -27,6 +27,7 @@ import os
 import warnings
 import weakref
 from contextlib import suppress
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 import anyio
@@ -242,7 +243,7 @@ class Host:
             )
         self._runtime = runtime = Runtime(self, backend)
         if self._task_group is not None:
-            self._task_group.start_soon(runtime.own)
+            runtime.owner = Context().run(self._task_group.start_soon, runtime.own)
         else:
             runtime.owner = start_detached(backend, runtime.own)
         return runtime
