@@ -23,7 +23,6 @@ import logging
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Protocol
 
-import anyio
 import attrs
 
 from .wait import AsyncioBackend, Backend
@@ -70,7 +69,7 @@ class Executor:
         self._crashed = 0
         self._tasks: _Tasks
         if isinstance(backend, AsyncioBackend):
-            self._tasks = _AsyncioTasks(backend.loop, self._contain)
+            self._tasks = _AsyncioTasks(backend, self._contain)
         else:
             self._tasks = _TrioTasks(self._contain)
 
@@ -111,11 +110,12 @@ class Executor:
 
 
 class _AsyncioTasks:
-    def __init__(self, loop: asyncio.AbstractEventLoop, contain: Job) -> None:
+    def __init__(self, backend: AsyncioBackend, contain: Job) -> None:
         import asyncio  # noqa: PLC0415 - loaded already: its loop is running
 
         self._asyncio = asyncio
-        self._loop = loop
+        self._backend = backend
+        self._loop = backend.loop
         self._contain = contain
         # Invariant: every task that is not done is in here; the loop itself holds tasks weakly.
         self._held: set[asyncio.Task[None]] = set()
@@ -128,7 +128,14 @@ class _AsyncioTasks:
         async def enter() -> None:
             nonlocal entered
             entered = True
-            await self._contain(job, args)
+            try:
+                await self._contain(job, args)
+            except self._asyncio.CancelledError:
+                pass  # not an error, because only the end of the loop cancels these tasks
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
+                logger.exception("a guest tried to end the program")
 
         def ended(task: asyncio.Task[None]) -> None:
             self._held.discard(task)
@@ -148,7 +155,7 @@ class _AsyncioTasks:
         try:
             await park()
         finally:
-            with anyio.CancelScope(shield=True):
+            with self._backend.scope(shield=True):
                 await wind_down()
             self._owned = False
 
@@ -174,7 +181,12 @@ class _TrioTasks:
 
         @trio.lowlevel.enable_ki_protection
         async def protected(job: Job, args: tuple[object, ...]) -> None:
-            await contain(job, args)
+            try:
+                await contain(job, args)
+            except trio.Cancelled:
+                raise
+            except BaseException:
+                logger.exception("a guest tried to end the program")
 
         self._trio = trio
         # Ctrl-C belongs to the program's main task, not to whichever turn happens to run.
@@ -197,7 +209,7 @@ class _TrioTasks:
             try:
                 await park()
             finally:
-                with anyio.CancelScope(shield=True):
+                with self._trio.CancelScope(shield=True):
                     await wind_down()
                 self._done.set()
 

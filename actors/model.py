@@ -228,6 +228,8 @@ class MessageQuery:
     message_id: str | None = None
     """Only the message that came with this id."""
     include_hidden: bool = False
+    for_prompt: bool = False
+    """Only user and assistant messages that a prompt may hold: those of failed turns are not."""
 
 
 @attrs.frozen(kw_only=True)

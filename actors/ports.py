@@ -159,14 +159,13 @@ class ProviderSettings(ABC):
 
 @attrs.frozen(kw_only=True)
 class Notice:
-    """Something that happened to a session and is durable, or an error that was met.
+    """Something that happened to a session, told in the order of its commits.
 
-    Notices of a session follow its commits: (revision, index) never goes back.
+    All are durable but `session_error` and `session_evicted`.
     """
 
     kind: str
     record: SessionRecord
-    index: int = 0
     message: MessageRecord | None = None
     error: Exception | None = None
 

@@ -1,8 +1,8 @@
 """The window: what of a history is sent to a provider. Pure values and a bounded cache of them.
 
 System messages stay, failed turns are left out, an interrupted answer is kept as the user saw it,
-and the window never begins in the middle of a pair. `max_messages` bounds the rest; the history
-itself is never trimmed.
+and the window never begins in the middle of a pair. `max_messages` bounds the system messages and
+the others, each by itself, newest first; the history itself is never trimmed.
 """
 
 from __future__ import annotations
@@ -25,26 +25,28 @@ class PromptWindow:
     __slots__ = ("bytes", "recent", "system")
 
     def __init__(self) -> None:
-        self.system: list[PromptMessage] = []
+        self.system: deque[PromptMessage] = deque()
         self.recent: deque[PromptMessage] = deque()
         self.bytes = 0
 
     @classmethod
     def of(cls, records: Iterable[MessageRecord], max_messages: int) -> PromptWindow:
-        """The window over records in `seq` order."""
+        """The window over records; each kind in `seq` order."""
         window = cls()
         for record in records:
             window.append(record, max_messages)
         return window
 
     def append(self, record: MessageRecord, max_messages: int) -> None:
-        """One more message; the oldest ones fall out of the window."""
+        """One more message; the oldest of its kind fall out of the window."""
         if record.hidden_by or record.finish_reason == "failed":
             return
         message = PromptMessage(role=record.role, content=record.content)
         self.bytes += _size(message)
         if message.role is Role.SYSTEM:
             self.system.append(message)
+            if len(self.system) > max_messages:
+                self.bytes -= _size(self.system.popleft())
             return
         self.recent.append(message)
         while len(self.recent) > max_messages or (

@@ -13,7 +13,6 @@ While a step is in progress nothing else of this session runs (G2). Control come
 from __future__ import annotations
 
 from contextvars import Context
-from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +50,8 @@ from .model import (
 )
 from .ports import Notice, ProviderRequest
 from .prompt import PromptWindow
-from .turn import Turn
+from .stages import Cause, Phase, next_phase
+from .turn import Turn, bug_of
 from .values import decode_object, encode_object
 
 if TYPE_CHECKING:
@@ -65,40 +65,6 @@ if TYPE_CHECKING:
 
 DEFAULT_MAX_MESSAGES = 100
 
-
-class Phase(Enum):
-    """Whether the session is loaded. Only LIVE actors take messages out of their mailbox."""
-
-    NEW = "new"
-    WAITING = "waiting for a live place"
-    LOADING = "loading"
-    LIVE = "live"
-    DROPPED = "dropped"
-
-
-class Cause(Enum):
-    """What moves an actor from phase to phase."""
-
-    WAIT = "all live places are taken"
-    ADMIT = "got a live place"
-    LOADED = "loaded"
-    CREATE = "its first message creates it"
-    RELOAD = "crashed, or the stored state is in doubt"
-    DROP = "evicted, failed to load, or closed"
-
-
-PHASES: dict[tuple[Phase, Cause], Phase] = {
-    (Phase.NEW, Cause.WAIT): Phase.WAITING,
-    (Phase.NEW, Cause.ADMIT): Phase.LOADING,
-    (Phase.NEW, Cause.DROP): Phase.DROPPED,
-    (Phase.WAITING, Cause.ADMIT): Phase.LOADING,
-    (Phase.WAITING, Cause.DROP): Phase.DROPPED,
-    (Phase.LOADING, Cause.LOADED): Phase.LIVE,
-    (Phase.LOADING, Cause.CREATE): Phase.LIVE,
-    (Phase.LOADING, Cause.DROP): Phase.DROPPED,
-    (Phase.LIVE, Cause.RELOAD): Phase.LOADING,
-    (Phase.LIVE, Cause.DROP): Phase.DROPPED,
-}
 
 _NOTICES: dict[type[object], str] = {
     CreateSession: "session_created",
@@ -223,7 +189,7 @@ class SessionActor:
             ticket.fail(error)
         except Exception as error:  # noqa: BLE001 - a bug must not take the neighbours along
             self._step = None
-            ticket.fail(_bug(self.session_id, error))
+            ticket.fail(bug_of(self.session_id, error))
             self.crash(error)
 
     def _begin_turn(self, ticket: Ticket[Any]) -> None:
@@ -260,7 +226,7 @@ class SessionActor:
 
     def _told(self, command: object, write: SessionWrite, after: StoredSession) -> None:
         system = self.system
-        if write.clear_through_seq:
+        if write.clear_through_seq or isinstance(command, UpdateConfig):
             system.windows.drop(self.session_id)
         elif write.messages:
             self._extend_window(*write.messages)
@@ -297,7 +263,7 @@ class SessionActor:
             else:
                 done(self._refused(write, outcome))
         except Exception as error:  # noqa: BLE001 - a bug must not leave the session stuck
-            self.step_lost(_bug(self.session_id, error))
+            self.step_lost(bug_of(self.session_id, error))
 
     def _committed(self, write: SessionWrite, outcome: Committed) -> StoredSession:
         """Apply: the only place where the state changes."""
@@ -387,7 +353,7 @@ class SessionActor:
         limit = self.system.limits.max_config_bytes
         return encode_object(settings, "the provider settings", max_bytes=limit)
 
-    async def provider_request(self, content: str) -> ProviderRequest:
+    async def provider_request(self, content: str, resumed_id: str | None) -> ProviderRequest:
         """What the provider is asked with, the user message last."""
         state = self.loaded_state()
         record, documents = state.record, state.documents
@@ -404,28 +370,21 @@ class SessionActor:
             model=record.model,
             messages=window.with_user_message(content, limit),
             config=config,
-            provider_session_id=None if record.dirty else record.provider_session_id,
+            provider_session_id=resumed_id,
         )
 
     async def _read_window(self, limit: int) -> PromptWindow:
+        """The same window that a session which never left memory would have."""
         record = self.loaded_state().record
-        question_seq = record.last_seq
-        if question_seq <= 1 or record.visible_messages <= 1:
+        if record.visible_messages <= 1:
             return PromptWindow()
-        storage, key = self.system.storage, record.key
-        recent = await storage.read_messages(
-            key, MessageQuery(limit=limit, before_seq=question_seq)
-        )
-        system = []
+        storage, key, before = self.system.storage, record.key, record.last_seq
+        said = MessageQuery(limit=limit, before_seq=before, for_prompt=True)
+        records = list(await storage.read_messages(key, said))
         if record.counters.system_messages:
-            system = [
-                message
-                for message in await storage.read_messages(
-                    key, MessageQuery(role=Role.SYSTEM, limit=limit, before_seq=question_seq)
-                )
-                if not recent or message.seq < recent[0].seq
-            ]
-        return PromptWindow.of([*system, *recent], limit)
+            system = MessageQuery(limit=limit, before_seq=before, role=Role.SYSTEM)
+            records += await storage.read_messages(key, system)
+        return PromptWindow.of(records, limit)
 
     def publish(
         self,
@@ -434,14 +393,11 @@ class SessionActor:
         *,
         message: MessageRecord | None = None,
         error: Exception | None = None,
-        index: int = 0,
     ) -> None:
         """Tell whoever listens what this session's turn did."""
         guests = self.system.guests
         if guests.is_listening and self.state is not None:
-            notice = Notice(
-                kind=kind, record=self.state.record, index=index, message=message, error=error
-            )
+            notice = Notice(kind=kind, record=self.state.record, message=message, error=error)
             guests.publish(notice, context)
 
     # -------------------------------------------------------- the end of a step
@@ -475,10 +431,7 @@ class SessionActor:
 
     def move(self, cause: Cause) -> None:
         """Take the way that the table allows."""
-        try:
-            self.phase = PHASES[self.phase, cause]
-        except KeyError:
-            raise RuntimeBugError(f"an actor in phase {self.phase.name} got {cause.name}") from None
+        self.phase = next_phase(self.phase, cause)
 
     def next_is_create(self) -> bool:
         """Whether the first message makes the session, so that there is nothing to load."""
@@ -516,13 +469,7 @@ class SessionActor:
         self._failure = self._failure or error
         self._reload = True
         if self.turn is not None:
-            self.turn.interrupt(_bug(self.session_id, error))
+            self.turn.interrupt(bug_of(self.session_id, error))
         elif self._step is None and not self._in_flight:
             self._restart()
             self.pump()
-
-
-def _bug(session_id: str, error: Exception) -> RuntimeBugError:
-    bug = RuntimeBugError(f"session {session_id!r} failed ({error!r}) and starts anew")
-    bug.__cause__ = error
-    return bug

@@ -25,12 +25,12 @@ from contextvars import Context
 from enum import Enum
 from typing import TYPE_CHECKING
 
-import anyio
 import attrs
 
 from .decisions import close_lost_turn
 from .errors import RuntimeClosedError, StorageError
 from .model import Committed, Conflict, SessionWrite, StoredSession
+from .wait import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .executor import Executor
     from .model import MessageQuery, MessageRecord, SessionQuery, SessionRecord
     from .ports import ISessionStorage, WriteOutcome
+    from .wait import Backend
 
     Loaded = StoredSession | None | StorageError | RuntimeClosedError
     WriteSettled = Callable[[WriteOutcome | RuntimeClosedError], None]
@@ -79,6 +80,7 @@ class StorageActor:
     def __init__(
         self,
         storage: ISessionStorage,
+        backend: Backend,
         executor: Executor,
         *,
         wall_clock_us: Callable[[], int],
@@ -89,7 +91,7 @@ class StorageActor:
         self._wall_clock_us = wall_clock_us
         self._batch_size = batch_size
         self._door = _Door.SHUT
-        self._door_moved = anyio.Event()
+        self._door_moved = Signal(backend)
         self._open_error: StorageError | None = None
         self._writes: deque[tuple[SessionWrite, WriteSettled]] = deque()
         self._loads: deque[tuple[str, LoadSettled]] = deque()
@@ -190,8 +192,7 @@ class StorageActor:
     def _move_door(self, door: _Door, error: StorageError | None) -> None:
         if self._door is not _Door.CLOSED:
             self._door, self._open_error = door, error
-        moved, self._door_moved = self._door_moved, anyio.Event()
-        moved.set()
+        self._door_moved.wake()
 
     async def _recover(self) -> None:
         while True:
@@ -210,8 +211,7 @@ class StorageActor:
     async def aclose(self) -> None:
         """Refuse new work, finish what was handed over, close the storage. Call it last (G13)."""
         while self._writing or self._loading or self._door is _Door.OPENING:
-            moved = self._door_moved
-            await moved.wait()
+            await self._door_moved.wait()
         self._move_door(_Door.CLOSED, None)
         self._door = _Door.CLOSED
         await self._storage.close()

@@ -1,10 +1,7 @@
 """The supervisor: which sessions are live, which wait, which rest; and the end of all of them.
 
-It holds one slot per session that is doing anything, live or not, and a list of the idle ones in
-the order in which they became idle. That one list is both the idle clock (its head is the next to
-expire) and the order of leaving when places are short (its head is the least recently used): each
-touch is O(1), and there is no timer per session. A slot that is not idle cannot be evicted, so a
-long answer never counts as idleness.
+It holds one slot per session that is doing anything, live or not. A slot that is not idle cannot
+be evicted, so a long answer never counts as idleness; one that is idle is dropped by a plain call.
 
 When all live places are taken by busy sessions, further ones wait in line, first come first
 served, until `queue_timeout_seconds`. A place that becomes free goes to the head of the line
@@ -20,11 +17,10 @@ Everything here is a plain call. Nothing waits but `drain`.
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import attrs
 
 from .errors import (
@@ -32,11 +28,15 @@ from .errors import (
     RuntimeClosedError,
     SessionQuarantinedError,
 )
+from .idle import IdleList
 from .mailbox import Ticket
 from .model import StoredSession
 from .ports import Notice
 from .prompt import WindowCache
-from .session_actor import Cause, Phase, SessionActor
+from .quarantine import Quarantine
+from .session_actor import SessionActor
+from .stages import Cause, Phase
+from .wait import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -97,16 +97,6 @@ class SupervisorStatistics:
     cached_window_bytes: int
 
 
-class _Record:
-    """The crashes of one session; exists only for sessions that crashed."""
-
-    __slots__ = ("crashes", "rests_until")
-
-    def __init__(self) -> None:
-        self.crashes: deque[float] = deque()
-        self.rests_until = 0.0
-
-
 class Supervisor:
     """All actors on one event loop."""
 
@@ -134,20 +124,18 @@ class Supervisor:
         self._headers = headers
         self._wake_at = wake_at
         self._closing: str | None = None
-        self._quiet = anyio.Event()
+        self._quiet = Signal(backend)
         self._actors: dict[str, SessionActor] = {}
         # Invariant: the number of actors in phase LOADING or LIVE; at most max_live_sessions.
         self._live = 0
         # Invariant: exactly the WAITING actors, in line, with the time at which each gives up.
         self._waiting: OrderedDict[SessionActor, float] = OrderedDict()
-        # Invariant: exactly the LIVE actors with nothing to do, linked oldest to newest.
-        self._oldest: SessionActor | None = None
-        self._newest: SessionActor | None = None
-        self._idle = 0
+        # Invariant: exactly the LIVE actors with nothing to do.
+        self._idle = IdleList()
         self._turns: dict[Turn, None] = {}
         # Invariant: at or before the first overdue_at of any turn; None: there was none to watch.
         self._watch_turns_at: float | None = None
-        self._records: dict[str, _Record] = {}
+        self._quarantine = Quarantine(limits)
         self._counts = dict.fromkeys(
             ("activations", "evictions", "restarts", "quarantines", "abandoned"), 0
         )
@@ -157,10 +145,10 @@ class Supervisor:
         now, counts = self.backend.now(), self._counts
         return SupervisorStatistics(
             live=self._live,
-            idle=self._idle,
+            idle=self._idle.count,
             waiting=len(self._waiting),
             running_turns=len(self._turns),
-            quarantined=sum(record.rests_until > now for record in self._records.values()),
+            quarantined=self._quarantine.count_resting(now),
             activations=counts["activations"],
             evictions=counts["evictions"],
             restarts=counts["restarts"],
@@ -186,7 +174,7 @@ class Supervisor:
         """
         if self._closing is not None:
             raise RuntimeClosedError(self._closing, content=getattr(command, "content", None))
-        if self._records:
+        if self._quarantine:
             self._refuse_quarantined(session_id)
         actor = self._actors.get(session_id)
         if actor is None:
@@ -220,10 +208,7 @@ class Supervisor:
         return None if actor is None else actor.state
 
     def _refuse_quarantined(self, session_id: str) -> None:
-        record = self._records.get(session_id)
-        if record is None:
-            return
-        rest = record.rests_until - self.backend.now()
+        rest = self._quarantine.rest_of(session_id, self.backend.now())
         if rest > 0:
             raise SessionQuarantinedError(session_id, retry_after_seconds=rest)
 
@@ -253,9 +238,9 @@ class Supervisor:
     def _has_place(self) -> bool:
         if self._live < self.limits.max_live_sessions:
             return True
-        if self._oldest is None:
+        if self._idle.oldest is None:
             return False
-        self._drop_idle(self._oldest)
+        self._drop_idle(self._idle.oldest)
         return True
 
     def _admit(self, actor: SessionActor) -> None:
@@ -275,7 +260,7 @@ class Supervisor:
 
     def reload(self, actor: SessionActor) -> None:
         """Load the actor's session again; it keeps its live place and its mailbox."""
-        self._unlink(actor)
+        self._idle.remove(actor)
         actor.move(Cause.RELOAD)
         self._counts["restarts"] += 1
         self._load(actor)
@@ -300,7 +285,7 @@ class Supervisor:
 
     def _remove(self, actor: SessionActor) -> None:
         """No await between the check that a slot may go and this (G4)."""
-        self._unlink(actor)
+        self._idle.remove(actor)
         self._waiting.pop(actor, None)
         if actor.phase is Phase.LOADING or actor.phase is Phase.LIVE:
             self._live -= 1
@@ -317,41 +302,18 @@ class Supervisor:
         if actor.state is None:
             self.drop(actor)
             return
-        actor.idle_since = self.backend.now()
-        actor.older, actor.newer = self._newest, None
-        if self._newest is None:
-            self._oldest = actor
-        else:
-            self._newest.newer = actor
-        self._newest = actor
-        self._idle += 1
+        self._idle.append(actor, self.backend.now())
         if self.limits.idle_seconds == 0:
             self._evict(actor)
-        else:
-            if self._oldest is actor:
-                self._wake_at(actor.idle_since + self.limits.idle_seconds)
-            self._admit_waiting()
-            self._check_quiet()
+            return
+        if self._idle.oldest is actor:
+            self._wake_at(actor.idle_since + self.limits.idle_seconds)
+        self._admit_waiting()
+        self._check_quiet()
 
     def became_busy(self, actor: SessionActor) -> None:
         """It took a message."""
-        self._unlink(actor)
-
-    def _unlink(self, actor: SessionActor) -> None:
-        if actor.idle_since < 0:
-            return
-        older, newer = actor.older, actor.newer
-        if older is None:
-            self._oldest = newer
-        else:
-            older.newer = newer
-        if newer is None:
-            self._newest = older
-        else:
-            newer.older = older
-        actor.older = actor.newer = None
-        actor.idle_since = -1.0
-        self._idle -= 1
+        self._idle.remove(actor)
 
     def _evict(self, actor: SessionActor) -> None:
         self._drop_idle(actor)
@@ -362,7 +324,7 @@ class Supervisor:
         self._counts["evictions"] += 1
         self._remove(actor)
         if self.guests.is_listening and actor.state is not None:
-            notice = Notice(kind="session_evicted", record=actor.state.record, index=2)
+            notice = Notice(kind="session_evicted", record=actor.state.record)
             self.guests.publish(notice, Context())
 
     # -------------------------------------------------------- time
@@ -371,7 +333,7 @@ class Supervisor:
         """Do what is due by now; returns when to be called again, None: not for now."""
         now = self.backend.now()
         for _ in range(_EVICTIONS_PER_TICK):
-            oldest = self._oldest
+            oldest = self._idle.oldest
             if oldest is None or oldest.idle_since + self.limits.idle_seconds > now:
                 break
             self._evict(oldest)
@@ -379,13 +341,13 @@ class Supervisor:
             self._turn_away(next(iter(self._waiting)))
         if self._watch_turns_at is not None and self._watch_turns_at <= now:
             self._abandon_overdue(now)
-        self._forget_crashes(now)
+        self._quarantine.forget(now)
         return self._next_due()
 
     def _next_due(self) -> float | None:
         due: list[float] = []
-        if self._oldest is not None:
-            due.append(self._oldest.idle_since + self.limits.idle_seconds)
+        if self._idle.oldest is not None:
+            due.append(self._idle.oldest.idle_since + self.limits.idle_seconds)
         if self._waiting:
             due.append(next(iter(self._waiting.values())))
         if self._watch_turns_at is not None:
@@ -435,7 +397,7 @@ class Supervisor:
             turn.session_id,
             extra={"session_id": turn.session_id},
         )
-        self._quarantine(turn.session_id)
+        self._impose_quarantine(turn.session_id)
         self._refuse_queued(self._actors[turn.session_id])
         turn.abandon()
 
@@ -443,21 +405,17 @@ class Supervisor:
 
     def may_restart(self, actor: SessionActor, error: Exception) -> bool:
         """Count a crash. False: too many, the actor is gone and its session quarantined."""
-        now, session_id = self.backend.now(), actor.session_id
-        record = self._records.setdefault(session_id, _Record())
-        record.crashes.append(now)
-        while record.crashes[0] < now - self.limits.restart_window_seconds:
-            record.crashes.popleft()
+        session_id = actor.session_id
+        may_restart = self._quarantine.crashed(session_id, self.backend.now())
         logger.error(
-            "the actor of session %s crashed (%d in the window)",
+            "the actor of session %s crashed",
             session_id,
-            len(record.crashes),
             exc_info=error,
             extra={"session_id": session_id},
         )
-        if len(record.crashes) <= self.limits.max_restarts:
+        if may_restart:
             return True
-        self._quarantine(session_id)
+        self._impose_quarantine(session_id)
         self._refuse_queued(actor)
         self.drop(actor)
         return False
@@ -468,21 +426,9 @@ class Supervisor:
             lambda _: SessionQuarantinedError(actor.session_id, retry_after_seconds=seconds)
         )
 
-    def _quarantine(self, session_id: str) -> None:
-        record = self._records.setdefault(session_id, _Record())
-        record.crashes.clear()
-        record.rests_until = self.backend.now() + self.limits.quarantine_seconds
+    def _impose_quarantine(self, session_id: str) -> None:
+        self._quarantine.impose(session_id, self.backend.now())
         self._counts["quarantines"] += 1
-
-    def _forget_crashes(self, now: float) -> None:
-        since = now - self.limits.restart_window_seconds
-        over = [
-            session_id
-            for session_id, record in self._records.items()
-            if record.rests_until <= now and (not record.crashes or record.crashes[-1] < since)
-        ]
-        for session_id in over:
-            del self._records[session_id]
 
     # -------------------------------------------------------- headers
 
@@ -531,15 +477,14 @@ class Supervisor:
     @property
     def busy(self) -> int:
         """Sessions with a step in progress or anything waiting."""
-        return len(self._actors) - self._idle
+        return len(self._actors) - self._idle.count
 
     async def _until_quiet(self, until: float) -> None:
         while self.busy and self.backend.now() < until:
             due = self.tick()
-            self._quiet = anyio.Event()
-            with anyio.CancelScope(deadline=until if due is None else min(due, until)):
+            with self.backend.scope(until if due is None else min(due, until)):
                 await self._quiet.wait()
 
     def _check_quiet(self) -> None:
         if self._closing is not None and not self.busy:
-            self._quiet.set()
+            self._quiet.wake()

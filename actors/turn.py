@@ -1,27 +1,25 @@
-"""One turn, from the head of the mailbox to its end.
+"""One turn, from the head of the mailbox to its end; the way it may go is the table in stages.py.
 
-The stages and the ways between them are the table `TRANSITIONS`; the diagram in docs/design.md is
-made from it, and tests walk it. Two commits frame the conversation with the provider: the first
-stores the user message and the open turn, the second the answer and the end.
+Two commits frame the conversation with the provider: the first stores the user message and the
+open turn, the second the answer and the end. The turn's own task runs guest code (middleware,
+provider) only between those, inside cancel scopes that belong to the turn. So an interruption ends
+the guest and never a commit, and what was opened in the storage is closed.
 
-The turn's own task runs guest code (middleware, provider) only between those, inside cancel
-scopes that belong to the turn. So an interruption ends the guest and never a commit, and what was
-opened in the storage is closed. A guest that ignores its cancellation is abandoned: another task
-goes on from there with what had arrived, and whatever the guest says later is dropped.
+A guest that ignores its cancellation is abandoned: another task goes on from there with what had
+arrived, and whatever the guest says later is dropped. A turn that waits for its storage is never
+abandoned: what is being written must be known before anyone is answered.
 """
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
 
-import anyio
-
+from .answer import Answer, describe
 from .decisions import SendMessage, TurnResult, close_turn, open_turn
 from .errors import (
+    ConfigurationError,
     InvalidMessageError,
     MiddlewareError,
-    ProviderError,
     ProviderTimeoutError,
     RuntimeBugError,
     RuntimeClosedError,
@@ -29,71 +27,28 @@ from .errors import (
     TurnInterruptedError,
 )
 from .model import EMPTY_JSON, MessageRecord, Role, TurnState, changed
-from .ports import Completed, TextDelta
-from .values import check_text, encode_object
+from .stages import Event, Stage, next_stage
+from .values import check_text, printable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextvars import Context
 
     from .mailbox import Ticket
-    from .model import SessionWrite
-    from .ports import ProviderRequest
     from .session_actor import SessionActor
-
+    from .wait import Scope
 
 T = TypeVar("T")
 
-
-class _AbandonedError(Exception):
-    """A guest ended after its turn went on without it: nothing that it says counts."""
-
-
-class Stage(Enum):
-    """Where a turn is. The last five are ends."""
-
-    ADMITTED = "admitted"
-    OPEN = "open"
-    RUNNING = "running"
-    CLOSING = "closing"
-    REFUSED = "refused"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    INTERRUPTED = "interrupted"
-    LOST = "lost"
-
-
-class Event(Enum):
-    """What happens to a turn."""
-
-    REFUSE = "refused by a guest or the storage"
-    OPENED = "opening commit"
-    ASK = "ask the provider"
-    END = "the provider ended"
-    COMPLETE = "closing commit: completed"
-    FAIL = "closing commit: failed"
-    INTERRUPT = "closing commit: interrupted"
-    LOSE = "storage or actor failed"
-
-
-TRANSITIONS: dict[tuple[Stage, Event], Stage] = {
-    (Stage.ADMITTED, Event.REFUSE): Stage.REFUSED,
-    (Stage.ADMITTED, Event.OPENED): Stage.OPEN,
-    (Stage.ADMITTED, Event.LOSE): Stage.LOST,
-    (Stage.OPEN, Event.ASK): Stage.RUNNING,
-    (Stage.OPEN, Event.LOSE): Stage.LOST,
-    (Stage.RUNNING, Event.END): Stage.CLOSING,
-    (Stage.RUNNING, Event.LOSE): Stage.LOST,
-    (Stage.CLOSING, Event.COMPLETE): Stage.COMPLETED,
-    (Stage.CLOSING, Event.FAIL): Stage.FAILED,
-    (Stage.CLOSING, Event.INTERRUPT): Stage.INTERRUPTED,
-    (Stage.CLOSING, Event.LOSE): Stage.LOST,
-}
 _CLOSED = {
     TurnState.COMPLETED: Event.COMPLETE,
     TurnState.FAILED: Event.FAIL,
     TurnState.INTERRUPTED: Event.INTERRUPT,
 }
+
+
+class _AbandonedError(Exception):
+    """A guest ended after its turn went on without it: nothing that it says counts."""
 
 
 class Turn:
@@ -107,13 +62,11 @@ class Turn:
         "_error",
         "_generation",
         "_interruption",
-        "_parts",
         "_question",
+        "_resumed_id",
         "_scope",
-        "_size",
         "_ticket",
         "in_guest",
-        "opened_at",
         "stage",
         "task",
     )
@@ -124,16 +77,15 @@ class Turn:
         self._context = context
         self.stage = Stage.ADMITTED
         self.task: object = None
-        self.opened_at = actor.backend.now()
-        self._scope: anyio.CancelScope | None = None
-        self._interruption: SessionError | None = None
-        self._generation = 0
+        # Invariant: whether guest code of the current generation runs; only then abandon.
         self.in_guest = False
-        self._deadline = self.opened_at + actor.system.limits.turn_timeout_seconds
+        self._generation = 0
+        self._scope: Scope | None = None
+        self._interruption: SessionError | None = None
+        self._deadline = actor.backend.now() + actor.system.limits.turn_timeout_seconds
         self._question: MessageRecord | None = None
-        self._parts: list[str] = []
-        self._size = 0
-        self._answer: Completed | None = None
+        self._resumed_id: str | None = None
+        self._answer = Answer(actor.loaded_state().record.provider, actor.system.limits)
         self._error: Exception | None = None
 
     @property
@@ -159,20 +111,20 @@ class Turn:
         self._deadline = min(self._deadline, until)
 
     def abandon(self) -> None:
-        """Go on without the guest, which ignored its cancellation (G15)."""
+        """Go on without the guest, which ignored its cancellation (G15). Only while in_guest."""
         self._generation += 1
         self.in_guest = False
         self.task = None
-        if self._interruption is None and self._error is None:
-            self._error = self._timed_out()
+        executor = self._actor.system.executor
         if self.stage is Stage.ADMITTED:
-            self._refuse(self._interruption or self._timed_out())
+            self._refuse(self._refusal())
         elif self.stage is Stage.RUNNING:
-            self._actor.system.executor.start(self._context, self._go_on, self._conclude)
+            if self._interruption is None:
+                self._error = self._timed_out()
+            executor.start(self._context, self._go_on, self._conclude)
         else:
-            # The answer's own filter hangs: there is no answer.
             self._error = MiddlewareError("a middleware hung on the answer, which is dropped")
-            self._actor.system.executor.start(self._context, self._go_on, self._fail)
+            executor.start(self._context, self._go_on, self._close_failed)
 
     # -------------------------------------------------------- the task
 
@@ -189,9 +141,9 @@ class Turn:
         except SessionError as error:
             self._lose(error)
         except Exception as error:  # noqa: BLE001 - a bug ends its turn, not its neighbours
-            self._lose(_bug(error))
+            self._lose(bug_of(self.session_id, error))
         except BaseException as error:
-            self._lose(RuntimeClosedError(f"the program is ending: {error!r}"))
+            self._lose(RuntimeClosedError(f"the program is ending: {describe(error)}"))
             raise
 
     async def _from_the_start(self) -> None:
@@ -199,6 +151,9 @@ class Turn:
         if message is not None and await self._open(message):
             await self._converse(message.content)
             await self._conclude()
+
+    def _advance(self, event: Event) -> None:
+        self.stage = next_stage(self.stage, event)
 
     async def _as_guest(self, call: Awaitable[T]) -> T:
         """Await guest code. _AbandonedError if it ended after the turn went on without it."""
@@ -216,28 +171,22 @@ class Turn:
         self.in_guest = False
         return result
 
-    def _advance(self, event: Event) -> None:
-        try:
-            self.stage = TRANSITIONS[self.stage, event]
-        except KeyError:
-            raise RuntimeBugError(f"a turn in stage {self.stage.name} got {event.name}") from None
+    # -------------------------------------------------------- before the first commit
 
     async def _admit(self) -> SendMessage | None:
         """The message as the middleware wants it, or None: refused."""
-        command = self._ticket.command
-        if not isinstance(command, SendMessage):
-            raise RuntimeBugError(f"no turn runs a {type(command).__name__}")
+        command = self._command()
         system = self._actor.system
         if not system.guests.has_middleware:
             return command
-        state = self._actor.loaded_state()
+        record = self._actor.loaded_state().record
         provisional = MessageRecord(
-            seq=state.record.last_seq + 1,
+            seq=record.last_seq + 1,
             role=Role.USER,
             content=command.content,
             metadata=command.metadata,
             created_us=system.wall_clock_us(),
-            turn_no=state.record.last_turn_no + 1,
+            turn_no=record.last_turn_no + 1,
         )
         try:
             content, metadata = await self._filtered(provisional)
@@ -247,14 +196,24 @@ class Turn:
             return None
         return SendMessage(content=content, metadata=metadata)
 
+    def _command(self) -> SendMessage:
+        command = self._ticket.command
+        if not isinstance(command, SendMessage):
+            raise RuntimeBugError(f"no turn runs a {type(command).__name__}")
+        return command
+
     async def _filtered(self, message: MessageRecord) -> tuple[str, str]:
         """Through all middleware, in a scope that an interruption cancels."""
-        with anyio.CancelScope() as scope:
+        filtered = ("", "")
+        with self._actor.backend.scope() as scope:
             self._scope = scope
             if self._interruption is not None:
                 scope.cancel()
-            return await self._filter(message)
-        raise self._interruption or RuntimeBugError("a scope that nobody cancelled")
+            filtered = await self._filter(message)
+        self._scope = None
+        if scope.cancelled_caught:
+            raise self._refusal()
+        return filtered
 
     async def _filter(self, message: MessageRecord) -> tuple[str, str]:
         actor = self._actor
@@ -266,200 +225,114 @@ class Turn:
             if self._scope is not None and self._scope.cancel_called:
                 raise
             if actor.backend.cancelled_from_outside():
-                raise RuntimeClosedError("the event loop is ending") from error
-            raise MiddlewareError(f"a middleware raised {error!r}") from error
+                raise self._handed_back("the event loop is ending") from error
+            raise MiddlewareError(f"a middleware failed: {describe(error)}") from error
 
     async def _open(self, message: SendMessage) -> bool:
+        """The first commit. False: refused, and nothing is stored."""
         if self._interruption is not None:
-            self._refuse(self._interruption)
+            self._refuse(self._refusal())
             return False
         actor = self._actor
+        state = actor.loaded_state()
         pending = actor.system.pending_settings(actor.session_id)
-        write = open_turn(
-            actor.loaded_state(),
-            message,
-            actor.system.wall_clock_us(),
-            settings=actor.merged_settings(pending),
-        )
         try:
+            settings = actor.merged_settings(pending)
+            write = open_turn(state, message, actor.system.wall_clock_us(), settings=settings)
             await actor.commit(write)
+        except InvalidMessageError as error:
+            # Too large together with what is stored; kept, they would refuse every later turn.
+            actor.system.settings_saved(actor.session_id, pending)
+            self._refuse(ConfigurationError(f"{error}; what was set last is dropped"))
+            return False
         except SessionError as error:
             self._refuse(error)
             return False
         self._advance(Event.OPENED)
         actor.system.settings_saved(actor.session_id, pending)
+        self._resumed_id = None if state.record.dirty else state.record.provider_session_id
         self._question = write.messages[0]
-        actor.publish("message_sent", self._context, message=write.messages[0])
+        actor.publish("message_sent", self._context, message=self._question)
         return True
+
+    # -------------------------------------------------------- between the commits
 
     async def _converse(self, content: str) -> None:
         """Ask the provider; what it says and how it ends is in the turn afterwards."""
         self._advance(Event.ASK)
+        actor, answer = self._actor, self._answer
         failure: Exception | None = None
+        mine = self._generation
         try:
-            request = await self._actor.provider_request(content)
-            with anyio.CancelScope(deadline=self._deadline) as scope:
+            request = await actor.provider_request(content, self._resumed_id)
+        except SessionError as error:
+            self._error = error
+            return
+        try:
+            with actor.backend.scope(self._deadline) as scope:
                 self._scope = scope
                 if self._interruption is not None:
                     scope.cancel()
-                await self._as_guest(self._stream(request))
+                listening = answer.receive(
+                    actor.provider(), request, lambda: mine == self._generation
+                )
+                await self._as_guest(listening)
         except (KeyboardInterrupt, _AbandonedError):
             raise
         except BaseException as error:  # noqa: BLE001 - a guest may raise anything at all
-            failure = self._failure_of(error)
+            failure = answer.failure(error)
+            self._note_the_end_of_the_loop()
         self._scope = None
-        if self._answer is None and self._interruption is None:
+        if answer.completed is None and self._interruption is None:
             self._error = failure or self._timed_out()
 
-    def _failure_of(self, error: BaseException) -> Exception:
-        if self._actor.backend.cancelled_from_outside():
-            self._interruption = self._interruption or RuntimeClosedError(
-                "the event loop is ending", content=None
-            )
-        if isinstance(error, SessionError):
-            return error
-        name = self._actor.loaded_state().record.provider
-        mapped = ProviderError(
-            f"the provider {name!r} raised {error!r}", code="internal", provider=name
-        )
-        mapped.__cause__ = error
-        return mapped
+    def _note_the_end_of_the_loop(self) -> None:
+        if self._interruption is None and self._actor.backend.cancelled_from_outside():
+            self._interruption = RuntimeClosedError("the event loop is ending")
 
-    def _timed_out(self) -> ProviderError:
-        seconds = self._actor.system.limits.turn_timeout_seconds
-        return ProviderTimeoutError(
-            f"no complete answer within turn_timeout_seconds={seconds:g}",
-            code="timeout",
-            provider=self._actor.loaded_state().record.provider,
-            retryable=True,
-        )
-
-    async def _stream(self, request: ProviderRequest) -> None:
-        provider = self._actor.provider()
-        stream = provider.stream(request)
-        mine = self._generation
-        try:
-            async for event in stream:
-                if mine != self._generation:
-                    return
-                if isinstance(event, TextDelta):
-                    self._take(event.text)
-                elif isinstance(event, Completed):  # pyright: ignore[reportUnnecessaryIsInstance]
-                    self._answer = self._checked(event)
-                    return
-                else:
-                    raise TypeError(f"a provider yields TextDelta or Completed, not {event!r}")
-        finally:
-            aclose = getattr(stream, "aclose", None)
-            if aclose is not None:
-                await aclose()
-        raise ProviderError(
-            "the provider's stream ended without Completed: the answer was cut off",
-            code="truncated",
-            provider=self._actor.loaded_state().record.provider,
-            retryable=True,
-        )
-
-    def _take(self, text: str) -> None:
-        if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - a guest
-            raise TypeError(f"TextDelta.text must be a str, not {type(text).__name__}")
-        limit = self._actor.system.limits.max_message_bytes
-        self._size += len(text)
-        if self._size > limit:
-            raise InvalidMessageError(f"the answer has more than max_message_bytes={limit}")
-        self._parts.append(text)
-
-    def _checked(self, answer: Completed) -> Completed:
-        limits = self._actor.system.limits
-        text = "".join(self._parts)
-        check_text(text, "the answer", max_bytes=limits.max_message_bytes, empty=True)
-        encode_object(answer.metadata, "provider metadata", max_bytes=limits.max_metadata_bytes)
-        return answer
-
-    # -------------------------------------------------------- the end
+    # -------------------------------------------------------- the second commit
 
     async def _conclude(self) -> None:
         """Filter, commit, answer."""
         self._advance(Event.END)
         await self._close(await self._filtered_result(self._result()))
 
-    async def _fail(self) -> None:
-        await self._close(_failed(self._error or RuntimeBugError("a failure without an error")))
-
-    async def _close(self, result: TurnResult) -> None:
-        actor = self._actor
-        write = close_turn(actor.loaded_state(), result, actor.system.wall_clock_us())
-        await actor.commit(write)
-        self._advance(_CLOSED[result.state])
-        self._answer_caller(result, write)
-
-    def _answer_caller(self, result: TurnResult, write: SessionWrite) -> None:
-        actor = self._actor
-        if self._question is not None:
-            actor.turn_closed(self._question, write)
-        if write.messages:
-            actor.publish("message_received", self._context, message=write.messages[0])
-        if result.state is TurnState.COMPLETED:
-            self._ticket.succeed(write.messages[0])
-        else:
-            error = self._error or self._interrupted()
-            actor.publish("session_error", self._context, error=error, index=1)
-            self._ticket.fail(error)
-        actor.step_ended()
-
-    def _interrupted(self) -> TurnInterruptedError:
-        error = TurnInterruptedError(
-            f"the turn was interrupted: {self._interruption}; what had arrived is in the history",
-            code="interrupted",
-            retryable=True,
-        )
-        error.__cause__ = self._interruption
-        return error
-
     def _result(self) -> TurnResult:
-        text, answer = "".join(self._parts), self._answer
-        if answer is not None:
+        answer, last = self._answer, self._answer.completed
+        if last is not None:
             return TurnResult(
                 state=TurnState.COMPLETED,
-                text=text,
-                finish_reason=answer.finish_reason,
-                input_tokens=answer.input_tokens,
-                output_tokens=answer.output_tokens,
-                provider_message_id=answer.provider_message_id,
-                provider_session_id=answer.provider_session_id,
-                provider_metadata=encode_object(
-                    answer.metadata,
-                    "provider metadata",
-                    max_bytes=self._actor.system.limits.max_metadata_bytes,
-                ),
+                text=answer.text(),
+                finish_reason=last.finish_reason,
+                input_tokens=last.input_tokens,
+                output_tokens=last.output_tokens,
+                provider_message_id=last.provider_message_id,
+                provider_session_id=last.provider_session_id,
+                provider_metadata=answer.metadata,
             )
-        if self._error is None:
-            try:
-                check_text(text, "the answer", max_bytes=self._size * 4 + 1, empty=True)
-            except InvalidMessageError:
-                text = text.encode("utf-8", "replace").decode()
-            return TurnResult(
-                state=TurnState.INTERRUPTED,
-                text=text,
-                finish_reason="interrupted",
-                error_code="interrupted",
-                error_text=str(self._interruption),
-            )
-        return _failed(self._error)
+        if self._error is not None:
+            return _failed(self._error)
+        return TurnResult(
+            state=TurnState.INTERRUPTED,
+            text=answer.text(),
+            finish_reason="interrupted",
+            error_code="interrupted",
+            error_text=str(self._interruption),
+        )
 
     async def _filtered_result(self, result: TurnResult) -> TurnResult:
         """No answer passes unfiltered: where the middleware fails, there is none."""
         system = self._actor.system
         if not result.text or not system.guests.has_middleware:
             return result
-        state = self._actor.loaded_state()
+        record = self._actor.loaded_state().record
         message = MessageRecord(
-            seq=state.record.last_seq + 1,
+            seq=record.last_seq + 1,
             role=Role.ASSISTANT,
             content=result.text,
             metadata=EMPTY_JSON,
             created_us=system.wall_clock_us(),
-            turn_no=state.record.open_turn_no,
+            turn_no=record.open_turn_no,
             token_count=result.output_tokens,
             finish_reason=result.finish_reason,
             provider_message_id=result.provider_message_id,
@@ -474,30 +347,83 @@ class Turn:
             return _failed(error)
         return changed(result, text=content, metadata=metadata)
 
+    async def _close_failed(self) -> None:
+        await self._close(_failed(self._error or self._timed_out()))
+
+    async def _close(self, result: TurnResult) -> None:
+        actor = self._actor
+        write = close_turn(actor.loaded_state(), result, actor.system.wall_clock_us())
+        await actor.commit(write)
+        self._advance(_CLOSED[result.state])
+        if self._question is not None:
+            actor.turn_closed(self._question, write)
+        if write.messages:
+            actor.publish("message_received", self._context, message=write.messages[0])
+        if result.state is TurnState.COMPLETED:
+            self._ticket.succeed(write.messages[0])
+        else:
+            self._tell(self._error or self._interrupted())
+        actor.step_ended()
+
+    # -------------------------------------------------------- ends
+
     def _refuse(self, error: Exception) -> None:
         """Nothing is stored and no seq is used."""
         self._advance(Event.REFUSE)
-        self._actor.publish("session_error", self._context, error=error, index=1)
-        self._ticket.fail(error)
+        self._tell(error)
         self._actor.step_ended()
 
     def _lose(self, error: SessionError) -> None:
         """The end could not be stored: the actor loads again and closes what is open there."""
         self.stage = Stage.LOST
-        self._ticket.fail(error)
-        self._actor.publish("session_error", self._context, error=error, index=1)
+        self._tell(error)
         self._actor.step_lost(error)
+
+    def _tell(self, error: Exception) -> None:
+        self._ticket.fail(error)
+        self._actor.publish("session_error", self._context, error=error)
+
+    def _refusal(self) -> SessionError:
+        """Why the message did not run."""
+        if isinstance(self._interruption, RuntimeClosedError):
+            return self._handed_back(str(self._interruption))
+        return self._interruption or MiddlewareError("a middleware hung on the message")
+
+    def _handed_back(self, why: str) -> RuntimeClosedError:
+        return RuntimeClosedError(why, content=self._command().content)
+
+    def _timed_out(self) -> ProviderTimeoutError:
+        seconds = self._actor.system.limits.turn_timeout_seconds
+        return ProviderTimeoutError(
+            f"no complete answer within turn_timeout_seconds={seconds:g}",
+            code="timeout",
+            provider=self._answer.provider,
+            retryable=True,
+        )
+
+    def _interrupted(self) -> TurnInterruptedError:
+        error = TurnInterruptedError(
+            f"the turn was interrupted: {self._interruption}; what had arrived is in the history",
+            code="interrupted",
+            provider=self._answer.provider,
+            retryable=True,
+        )
+        error.__cause__ = self._interruption
+        return error
 
 
 def _failed(error: Exception) -> TurnResult:
     return TurnResult(
         state=TurnState.FAILED,
-        error_code=str(getattr(error, "code", type(error).__name__)),
-        error_text=str(error),
+        error_code=printable(str(getattr(error, "code", type(error).__name__)))[:200],
+        error_text=describe(error),
     )
 
 
-def _bug(error: Exception) -> RuntimeBugError:
-    bug = RuntimeBugError(f"the runtime failed in a turn ({error!r}); please report this")
+def bug_of(session_id: str, error: Exception) -> RuntimeBugError:
+    """What the caller gets for a bug of ours."""
+    bug = RuntimeBugError(
+        f"session {session_id!r} failed and starts anew; please report this: {describe(error)}"
+    )
     bug.__cause__ = error
     return bug

@@ -11,6 +11,10 @@ from typing import Any, cast
 from .errors import InvalidMessageError
 from .model import EMPTY_JSON
 
+# Far below Python's recursion limit, so that what was taken once can be merged and read anywhere.
+MAX_DEPTH = 100
+_MAX_COUNT = 2**53
+
 
 def check_text(text: object, what: str, *, max_bytes: int, empty: bool = False) -> str:
     """The text itself, if it is a str of 1 to `max_bytes` bytes of UTF-8.
@@ -36,11 +40,27 @@ def check_text(text: object, what: str, *, max_bytes: int, empty: bool = False) 
     return text
 
 
+def check_count(value: object, what: str) -> int | None:
+    """The value itself, if it is None or an int of 0 to 2^53."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_COUNT:
+        raise InvalidMessageError(f"{what} must be an int from 0 to 2^53, not {value!r}")
+    return value
+
+
+def printable(text: str) -> str:
+    """The text itself, or with "?" for lone surrogates, which no storage takes."""
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "replace").decode()
+
+
 def encode_object(value: object, what: str, *, max_bytes: int) -> str:
     """The JSON text of a mapping with str keys and JSON values, at most `max_bytes` long.
 
     Raises InvalidMessageError for anything that JSON cannot carry unchanged: NaN and infinity,
-    other types, keys that are no str, nesting too deep, lone surrogates.
+    other types, keys that are no str, nesting deeper than 100 levels, lone surrogates.
     """
     if not isinstance(value, Mapping):
         raise InvalidMessageError(f"{what} must be a mapping, not {type(value).__name__}")
@@ -58,7 +78,7 @@ def encode_object(value: object, what: str, *, max_bytes: int) -> str:
     except (TypeError, ValueError) as error:
         raise InvalidMessageError(f"{what} is not JSON: {error}") from None
     except RecursionError:
-        raise InvalidMessageError(f"{what} is nested too deeply") from None
+        raise InvalidMessageError(f"{what} is nested deeper than {MAX_DEPTH} levels") from None
     if size > max_bytes:
         raise InvalidMessageError(f"{what} has more than {max_bytes} bytes of JSON")
     return text
@@ -85,13 +105,18 @@ def _check_keys(value: Mapping[object, object], what: str) -> None:
 
     Called for values that json.dumps took, so there is no cycle in them.
     """
-    stack: list[object] = [value]
+    stack: list[tuple[object, int]] = [(value, 1)]
     while stack:
-        item = stack.pop()
+        item, depth = stack.pop()
+        children: list[object] = []
         if isinstance(item, Mapping):
-            for key, child in cast("Mapping[object, object]", item).items():
+            mapping = cast("Mapping[object, object]", item)
+            for key in mapping:
                 if not isinstance(key, str):
                     raise TypeError(f"the key {key!r} in {what} is not a str")
-                stack.append(child)
+            children = list(mapping.values())
         elif isinstance(item, (list, tuple)):
-            stack.extend(cast("list[object]", item))
+            children = list(cast("list[object]", item))
+        if children and depth > MAX_DEPTH:
+            raise RecursionError
+        stack.extend((child, depth + 1) for child in children)

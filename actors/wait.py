@@ -1,8 +1,9 @@
-"""The event loop under us: one wait cell, the clock, the way in from another thread.
+"""The event loop under us: wait cell, cancel scope, clock, the way in from another thread.
 
-Everything else in the runtime is anyio. These few are native because they sit on the path of
-every message: an `anyio.Event` per acknowledgement halves the throughput of a group commit, and
-`anyio.current_time()` looks the backend up again at each call.
+These few are native because they sit on the path of every message: an `anyio.Event` per
+acknowledgement halves the throughput of a group commit, and `anyio.current_time()` looks the
+backend up again at each call. A cancel scope is anyio's on asyncio, where it carries the levels
+that asyncio lacks, and trio's own on trio, whose anyio one only wraps it.
 
 A cell is for one waiter and one value, in one event loop. Setting it twice, or after its waiter
 was cancelled, does nothing: not an error, because the outcome and the cancellation race.
@@ -10,12 +11,14 @@ was cancelled, does nothing: not an error, because the outcome and the cancellat
 
 from __future__ import annotations
 
+import math
 import sys
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+    from types import TracebackType
 
     import trio
 
@@ -38,6 +41,28 @@ class LoopGoneError(RuntimeError):
     """`post` found that the event loop has ended."""
 
 
+class Scope(Protocol):
+    """A cancel scope, trio's or anyio's."""
+
+    @property
+    def cancel_called(self) -> bool: ...
+
+    @property
+    def cancelled_caught(self) -> bool: ...
+
+    def cancel(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> bool | None: ...
+
+
 class Backend(Protocol):
     """One running event loop of one kind."""
 
@@ -50,6 +75,10 @@ class Backend(Protocol):
 
     def cell(self) -> Cell[Any]:
         """A new wait cell of this loop."""
+        ...
+
+    def scope(self, deadline: float = math.inf, *, shield: bool = False) -> Scope:
+        """A new cancel scope; `deadline` is a moment of `now()`."""
         ...
 
     def current_task(self) -> object:
@@ -87,17 +116,45 @@ class _AsyncioCell(Generic[T]):
             self._future.set_result(value)
 
 
+class Signal:
+    """Wakes all who wait for the next change; who waits looks again at what it waits for."""
+
+    __slots__ = ("_backend", "_cells")
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._cells: set[Cell[None]] = set()
+
+    async def wait(self) -> None:
+        """Until the next `wake`."""
+        cell = self._backend.cell()
+        self._cells.add(cell)
+        try:
+            await cell.wait()
+        finally:
+            self._cells.discard(cell)
+
+    def wake(self) -> None:
+        """Wake everyone who waits now. Plain call."""
+        cells, self._cells = self._cells, set()
+        for cell in cells:
+            cell.set(None)
+
+
 class AsyncioBackend:
     """The running asyncio loop."""
 
-    __slots__ = ("_asyncio", "loop")
+    __slots__ = ("_anyio", "_asyncio", "loop")
 
     name: Literal["asyncio"] = "asyncio"
 
     def __init__(self) -> None:
         import asyncio  # noqa: PLC0415 - a trio program does not pay for it
 
+        import anyio  # noqa: PLC0415 - nor for this
+
         self._asyncio = asyncio
+        self._anyio = anyio
         self.loop = asyncio.get_running_loop()
 
     def now(self) -> float:
@@ -105,6 +162,9 @@ class AsyncioBackend:
 
     def cell(self) -> Cell[Any]:
         return _AsyncioCell(self.loop.create_future())
+
+    def scope(self, deadline: float = math.inf, *, shield: bool = False) -> Scope:
+        return self._anyio.CancelScope(deadline=deadline, shield=shield)
 
     def current_task(self) -> object:
         return self._asyncio.current_task()
@@ -177,6 +237,9 @@ class TrioBackend:
 
     def cell(self) -> Cell[Any]:
         return _TrioCell(self._low)
+
+    def scope(self, deadline: float = math.inf, *, shield: bool = False) -> Scope:
+        return self._trio.CancelScope(deadline=deadline, shield=shield)
 
     def current_task(self) -> object:
         try:

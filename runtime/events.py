@@ -43,8 +43,9 @@ _PREVIEW_CHARACTERS = 80
 class SessionEvent:
     """Something that happened to a session of this manager.
 
-    Events of one session follow its commits: (revision, index) never goes back. `cursor` counts
-    the events of this manager in this process.
+    Events of one session follow its commits: (revision, index) never goes back. Those that are no
+    commit, `session_error` and `session_evicted`, have revision 0. `cursor` counts the events of
+    this manager in this process.
     """
 
     type: str
@@ -54,6 +55,7 @@ class SessionEvent:
     user_id: str = ""
     revision: int = 0
     index: int = 0
+    """Tells several events of one commit apart."""
     created_us: int = 0
     message_id: str | None = None
     message_preview: str = ""

@@ -16,9 +16,11 @@ from weakref import WeakSet
 import anyio
 import attrs
 
+from ..actors.answer import describe
 from ..actors.errors import MessageRefused, MiddlewareError
 from ..actors.ports import IGuests, Notice
 from ..actors.values import check_text, encode_object
+from ..actors.wait import current_backend
 from .events import EventStream, SessionEvent, preview_of
 from .views import SessionContext, SessionMessage, now_us, view_of
 
@@ -88,6 +90,8 @@ def _of_message(notice: Notice) -> tuple[Any, ...]:
     return (session_id, None if notice.message is None else view_of(session_id, notice.message))
 
 
+_NOT_DURABLE = frozenset(("session_error", "session_evicted"))
+
 # notice -> the hook's method and its arguments
 _HOOKS: dict[str, tuple[str, Callable[[Notice], tuple[Any, ...]]]] = {
     "session_created": (
@@ -144,6 +148,7 @@ class Guests(IGuests):
         self._lanes: dict[str, deque[_Call]] = {}
         self._lanes_of: Runtime | None = None
         self._lanes_empty = anyio.Event()
+        self._scopes: set[anyio.CancelScope] = set()
         self._failed = 0
         self._dropped = 0
 
@@ -216,7 +221,7 @@ class Guests(IGuests):
         except MessageRefused:
             raise
         except Exception as error:
-            raise MiddlewareError(f"the middleware {name} raised {error!r}") from error
+            raise MiddlewareError(f"the middleware {name} raised {describe(error)}") from error
         if scope.cancelled_caught:
             raise MiddlewareError(
                 f"the middleware {name} gave no answer within "
@@ -245,8 +250,7 @@ class Guests(IGuests):
             cursor=self._cursor,
             session_id=record.session_id,
             user_id=record.user_id,
-            revision=record.revision,
-            index=notice.index,
+            revision=0 if notice.kind in _NOT_DURABLE else record.revision,
             created_us=now_us(),
             message_id=None if message is None else view_of(record.session_id, message).message_id,
             message_preview=preview_of(message.content) if message and self._event_previews else "",
@@ -303,18 +307,26 @@ class Guests(IGuests):
 
     async def _call(self, call: _Call) -> None:
         seconds = self._limits.hook_timeout_seconds
+        scope = anyio.CancelScope(deadline=anyio.current_time() + seconds)
+        self._scopes.add(scope)
+        failure: BaseException | None = None
         try:
-            with anyio.move_on_after(seconds) as scope:
+            with scope:
                 await call.method(*call.arguments(call.notice))
-        except Exception as error:  # noqa: BLE001 - a guest may raise anything
-            self._hook_failed(call, error)
-        else:
-            if scope.cancelled_caught:
-                text = f"a hook did not end within hook_timeout_seconds={seconds:g}"
-                self._hook_failed(call, TimeoutError(text))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a guest may raise anything
+            failure = error
+        finally:
+            self._scopes.discard(scope)
+        if failure is None and scope.cancelled_caught:
+            failure = TimeoutError(f"a hook did not end within hook_timeout_seconds={seconds:g}")
+        if failure is not None and not current_backend().cancelled_from_outside():
+            self._hook_failed(call, failure)
 
-    def _hook_failed(self, call: _Call, error: Exception) -> None:
+    def _hook_failed(self, call: _Call, failure: BaseException) -> None:
         self._failed += 1
+        error = failure if isinstance(failure, Exception) else RuntimeError(describe(failure))
         notice = call.notice
         session_id = notice.record.session_id
         logger.error(
@@ -325,15 +337,27 @@ class Guests(IGuests):
             extra={"session_id": session_id},
         )
         if notice.kind != "session_error":
-            told = Notice(kind="session_error", record=notice.record, index=1, error=error)
+            told = Notice(kind="session_error", record=notice.record, error=error)
             self.publish(told, call.context)
 
     async def drain(self, seconds: float) -> None:
-        """Let the lanes run empty, at most this long."""
+        """Let the lanes run empty, at most this long; then cancel what runs, drop what waits."""
         with anyio.move_on_after(seconds):
             while self._lanes:
                 self._lanes_empty = anyio.Event()
                 await self._lanes_empty.wait()
+        for session_id, lane in self._lanes.items():
+            self._dropped += len(lane)
+            logger.error(
+                "%d hook calls of session %s did not end before the runtime",
+                len(lane),
+                session_id,
+                extra={"session_id": session_id},
+            )
+            while len(lane) > 1:
+                lane.pop()
+        for scope in self._scopes:
+            scope.cancel()
 
 
 for _public in (ISessionMiddleware, ISessionLifecycleHook):

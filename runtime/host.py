@@ -30,14 +30,13 @@ from contextlib import suppress
 from contextvars import Context
 from typing import TYPE_CHECKING
 
-import anyio
 import attrs
 
 from ..actors.errors import RuntimeClosedError
 from ..actors.executor import Executor, ExecutorStatistics, start_detached
 from ..actors.storage_actor import StorageActor, StorageStatistics
 from ..actors.supervisor import SessionHeader, Supervisor, SupervisorStatistics
-from ..actors.wait import LoopGoneError, current_backend
+from ..actors.wait import LoopGoneError, Signal, current_backend
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -89,6 +88,7 @@ class Runtime:
         self.executor = Executor(backend)
         self.storage = StorageActor(
             host.storage,
+            backend,
             self.executor,
             wall_clock_us=host.wall_clock_us,
             batch_size=host.limits.storage_batch_size,
@@ -104,12 +104,14 @@ class Runtime:
             wall_clock_us=host.wall_clock_us,
             wake_at=self._wake_at,
         )
-        self.finished = anyio.Event()
+        # Invariant: True once the owner has ended; then nothing of this runtime runs any more.
+        self.finished = False
+        self._ended = Signal(backend)
         self.owner: object = None
         self._host = host
         # Invariant: when the parked owner will wake by itself; -inf while it is not parked.
         self._armed = -math.inf
-        self._wake = anyio.Event()
+        self._wake = Signal(backend)
         self._closing = False
         self._drain_seconds = 0.0
 
@@ -118,7 +120,7 @@ class Runtime:
         if not self._closing:
             self._closing = True
             self._drain_seconds = drain_seconds
-            self._wake.set()
+            self._wake.wake()
 
     async def own(self) -> None:
         """The owner task. No exception but a cancellation leaves it."""
@@ -127,19 +129,24 @@ class Runtime:
         except Exception:
             logger.exception("the runtime did not end cleanly; please report this")
         finally:
-            self.finished.set()
+            self.finished = True
+            self._ended.wake()
+
+    async def until_finished(self) -> None:
+        """Wait for the owner to end."""
+        while not self.finished:
+            await self._ended.wait()
 
     def _wake_at(self, moment: float) -> None:
         if moment < self._armed:
             self._armed = moment
-            self._wake.set()
+            self._wake.wake()
 
     async def _park(self) -> None:
         while not self._closing:
-            self._wake = anyio.Event()
             due = self.supervisor.tick()
             self._armed = math.inf if due is None else due
-            with anyio.CancelScope(deadline=self._armed):
+            with self.backend.scope(self._armed):
                 await self._wake.wait()
             self._armed = -math.inf
 
@@ -153,7 +160,8 @@ class Runtime:
         await supervisor.drain(self._drain_seconds)
         await host.guests.drain(max(grace, until - self.backend.now()))
         for provider in set(host.providers.values()):
-            await _close(provider.aclose)
+            with self.backend.scope(self.backend.now() + grace):
+                await _close(provider.aclose)
         await _close(self.storage.aclose)
         await self.executor.join(grace)
 
@@ -161,7 +169,7 @@ class Runtime:
 async def _close(aclose: Callable[[], Awaitable[None]]) -> None:
     try:
         await aclose()
-    except Exception:
+    except (SystemExit, Exception):
         logger.exception("closing failed")
 
 
@@ -211,7 +219,7 @@ class Host:
         """
         runtime = self._runtime
         if runtime is not None and self._forks == _forks and runtime.backend.is_current():
-            if self._closed or runtime.finished.is_set():
+            if self._closed or runtime.finished:
                 raise RuntimeClosedError("the session manager is closed; make a new one")
             return runtime
         return self._start()
@@ -236,7 +244,7 @@ class Host:
         if self._closed:
             raise RuntimeClosedError("the session manager is closed; make a new one")
         before = self._runtime
-        if before is not None and not before.finished.is_set() and before.backend.is_alive():
+        if before is not None and not before.finished and before.backend.is_alive():
             raise RuntimeError(
                 "this session manager is in use on another event loop that is still running; "
                 "make one manager per event loop"
@@ -252,7 +260,7 @@ class Host:
         """Wind down and wait for it; idempotent, from any task but one of the runtime's own."""
         runtime = self._runtime
         self._closed = True
-        if runtime is None or runtime.finished.is_set() or self._forks != _forks:
+        if runtime is None or runtime.finished or self._forks != _forks:
             return
         if not runtime.backend.is_current():
             self._close_elsewhere(runtime)
@@ -265,7 +273,7 @@ class Host:
             )
         seconds = self.limits.drain_seconds if drain_seconds is None else drain_seconds
         runtime.request_close(seconds)
-        await runtime.finished.wait()
+        await runtime.until_finished()
 
     def _close_elsewhere(self, runtime: Runtime) -> None:
         # not an error, because a loop that is gone runs no turns
@@ -282,7 +290,7 @@ class Host:
             runtime.backend.post(self._close_forgotten, runtime)
 
     def _close_forgotten(self, runtime: Runtime) -> None:
-        if runtime.finished.is_set():
+        if runtime.finished:
             return
         if runtime.supervisor.busy:
             _warn_busy(runtime.supervisor.busy, "its last reference was dropped")

@@ -12,7 +12,7 @@ from ..actors.errors import ConfigurationError, InvalidMessageError, SessionNotF
 from ..actors.model import EMPTY_JSON, SessionQuery, SessionStatus, StoredSession
 from ..actors.ports import NoGuests
 from ..actors.supervisor import SessionHeader
-from ..actors.values import check_text
+from ..actors.values import check_count, check_text
 from .host import Anchor, Host
 from .session import Session
 from .views import now_us, to_us
@@ -149,8 +149,7 @@ class Manager:
         Raises SessionNotFoundError for unknown and deleted ids and, where `user_id` is given, for
         the sessions of others: the three are not told apart.
         """
-        if not isinstance(session_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidMessageError(f"session_id must be a str, not {session_id!r}")
+        _id(session_id, "session_id")
         header = self._header(session_id)
         record = header.record
         if record is None:
@@ -180,14 +179,13 @@ class Manager:
             limit: how many at most.
         """
         host = self._anchor.host
-        if limit is not None and (isinstance(limit, bool) or limit < 0):
-            raise InvalidMessageError(f"limit must be an int >= 0, not {limit!r}")
         page = host.limits.page_size
+        wanted = check_count(limit, "limit")
         query = SessionQuery(
-            user_id=user_id,
+            user_id=_id(user_id, "user_id"),
             status=None if status is None else _status(status),
             active_since_us=None if since is None else to_us(since),
-            limit=page if limit is None else min(limit, page),
+            limit=page if wanted is None else min(wanted, page),
         )
         records = await host.runtime().storage.list_sessions(query)
         return [self._handle(record) for record in records]

@@ -20,6 +20,7 @@ from ..actors.decisions import (
     UpdateContext,
 )
 from ..actors.errors import (
+    ConfigurationError,
     InvalidMessageError,
     MessageNotFoundError,
     RuntimeBugError,
@@ -35,7 +36,7 @@ from ..actors.model import (
     StoredSession,
 )
 from ..actors.ports import ProviderSettings
-from ..actors.values import check_text, decode_object, encode_object
+from ..actors.values import check_count, check_text, decode_object, encode_object
 from .views import (
     SessionContext,
     SessionMessage,
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
     from ..actors.mailbox import Ticket
     from ..actors.supervisor import SessionHeader
     from .host import Anchor
+
+_ID_BYTES = 1_000
 
 
 class Session:
@@ -141,8 +144,11 @@ class Session:
         None where the provider has none. What is set there holds from the next turn on, survives
         eviction while a handle is held, and is stored with that turn.
         """
-        provider = self._anchor.host.providers.get(self.provider)
-        return None if provider is None else provider.session_view(_Settings(self._header))
+        host = self._anchor.host
+        provider = host.providers.get(self.provider)
+        if provider is None:
+            return None
+        return provider.session_view(_Settings(self._header, host.limits.max_config_bytes))
 
     # -------------------------------------------------------- messages
 
@@ -214,21 +220,20 @@ class Session:
             after: only those with a greater `seq`; None: from the first one.
             before: only those with a smaller `seq`; None: to the last one.
         """
-        if limit is not None and (isinstance(limit, bool) or limit < 0):
-            raise InvalidMessageError(f"limit must be an int >= 0, not {limit!r}")
         start = start_time if start_time is not None else since
         query = MessageQuery(
-            limit=limit,
+            limit=check_count(limit, "limit"),
             role=None if role is None else _role(role),
             since_us=None if start is None else to_us(start),
             until_us=None if end_time is None else to_us(end_time),
-            after_seq=0 if after is None else after,
-            before_seq=before,
+            after_seq=check_count(after, "after") or 0,
+            before_seq=check_count(before, "before"),
         )
         return [view_of(self.session_id, record) for record in await self._read(query)]
 
     async def get_message(self, message_id: str) -> SessionMessage:
         """One message by its id. Raises MessageNotFoundError."""
+        check_text(message_id, "message_id", max_bytes=_ID_BYTES)
         session_id, _, place = message_id.rpartition("/")
         if session_id == self.session_id and place.isascii() and place.isdigit():
             seq = int(place[:10])
@@ -346,14 +351,20 @@ class Session:
 class _Settings(ProviderSettings):
     """Provider settings of one session, kept in its header until the next turn stores them."""
 
-    def __init__(self, header: SessionHeader) -> None:
+    def __init__(self, header: SessionHeader, max_bytes: int) -> None:
         self._header = header
+        self._max_bytes = max_bytes
 
     def get(self, name: str) -> Any:
         return self._header.pending_settings.get(name)
 
     def set(self, name: str, value: Any) -> None:
-        self._header.pending_settings = {**self._header.pending_settings, name: value}
+        settings = {**self._header.pending_settings, name: value}
+        try:
+            encode_object(settings, "the provider settings", max_bytes=self._max_bytes)
+        except InvalidMessageError as error:
+            raise ConfigurationError(str(error)) from None
+        self._header.pending_settings = settings
 
 
 def _role(role: Role | str) -> Role:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ...actors.errors import StorageError
-from ...actors.model import Committed, Conflict, SessionStatus
+from ...actors.model import Committed, Conflict, Role, SessionStatus
 from ...actors.ports import ISessionStorage
 
 if TYPE_CHECKING:
@@ -244,7 +244,12 @@ def _matches(message: MessageRecord, query: MessageQuery) -> bool:
         and (query.since_us is None or message.created_us >= query.since_us)
         and (query.until_us is None or message.created_us < query.until_us)
         and (query.message_id is None or message.message_id == query.message_id)
+        and not (query.for_prompt and _is_kept_from_prompts(message))
     )
+
+
+def _is_kept_from_prompts(message: MessageRecord) -> bool:
+    return message.role is Role.SYSTEM or message.finish_reason == "failed"
 
 
 def _is_listed(record: SessionRecord, query: SessionQuery) -> bool:

@@ -92,6 +92,8 @@ def read_messages(
     parameters: list[int | str] = [row_id(key, first), row_id(key, last)]
     if not query.include_hidden:
         conditions.append("hidden_by = 0")
+    if query.for_prompt:
+        conditions.append("role != 'system' AND finish_reason IS NOT 'failed'")
     wanted: tuple[tuple[str, int | str | None], ...] = (
         ("role = ?", query.role and query.role.value),
         ("created_us >= ?", query.since_us),

@@ -1,0 +1,117 @@
+"""What a provider says, checked at the border: a provider is a guest and may say anything.
+
+Everything wrong with it becomes a ProviderError of code `internal` that names what was wrong; a
+stream that ends without `Completed` was cut off, whatever had arrived (code `truncated`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .errors import InvalidMessageError, ProviderError
+from .ports import Completed, TextDelta
+from .values import check_text, encode_object, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .limits import Limits
+    from .ports import IProvider, ProviderRequest
+
+_REASON_BYTES = 200
+_ID_BYTES = 1_000
+_MAX_TOKENS = 2**53
+
+
+class Answer:
+    """Collects one answer."""
+
+    __slots__ = ("_limits", "_parts", "_size", "completed", "metadata", "provider")
+
+    def __init__(self, provider: str, limits: Limits) -> None:
+        self.provider = provider
+        self.completed: Completed | None = None
+        """The provider's last word, once it has come and is in order."""
+        self.metadata = "{}"
+        self._limits = limits
+        self._parts: list[str] = []
+        self._size = 0
+
+    async def receive(
+        self, provider: IProvider, request: ProviderRequest, is_wanted: Callable[[], bool]
+    ) -> None:
+        """Ask, and listen until `Completed`, or until nobody wants to know any more."""
+        stream = provider.stream(request)
+        try:
+            async for event in stream:
+                if not is_wanted():
+                    return
+                if isinstance(event, TextDelta):
+                    self._take(event.text)
+                elif isinstance(event, Completed):  # pyright: ignore[reportUnnecessaryIsInstance]
+                    self._complete(event)
+                    return
+                else:
+                    raise TypeError(f"a provider yields TextDelta or Completed, not {event!r}")
+        finally:
+            aclose = getattr(stream, "aclose", None)
+            if aclose is not None:
+                await aclose()
+        raise ProviderError(
+            "the provider's stream ended without Completed: the answer was cut off",
+            code="truncated",
+            provider=self.provider,
+            retryable=True,
+        )
+
+    def _take(self, text: object) -> None:
+        if not isinstance(text, str):
+            raise TypeError(f"TextDelta.text must be a str, not {type(text).__name__}")
+        limit = self._limits.max_message_bytes
+        self._size += len(text)
+        if self._size > limit:
+            raise InvalidMessageError(f"the answer has more than max_message_bytes={limit}")
+        self._parts.append(text)
+
+    def _complete(self, last: Completed) -> None:
+        limits = self._limits
+        text = "".join(self._parts)
+        check_text(text, "the answer", max_bytes=limits.max_message_bytes, empty=True)
+        check_text(last.finish_reason, "finish_reason", max_bytes=_REASON_BYTES)
+        for name in ("provider_message_id", "provider_session_id"):
+            if getattr(last, name) is not None:
+                check_text(getattr(last, name), name, max_bytes=_ID_BYTES)
+        for name in ("input_tokens", "output_tokens"):
+            tokens = getattr(last, name)
+            if isinstance(tokens, bool) or not isinstance(tokens, int):
+                raise TypeError(f"{name} must be an int, not {tokens!r}")
+            if not 0 <= tokens < _MAX_TOKENS:
+                raise ValueError(f"{name} must be 0 or more, not {tokens}")
+        self.metadata = encode_object(
+            last.metadata, "the provider's metadata", max_bytes=limits.max_metadata_bytes
+        )
+        self._parts = [text]
+        self.completed = last
+
+    def text(self) -> str:
+        """What has arrived, as text that can be stored."""
+        return printable("".join(self._parts))
+
+    def failure(self, error: BaseException) -> Exception:
+        """The error that the caller gets for what the provider raised."""
+        if isinstance(error, ProviderError):
+            return error
+        text = f"the provider {self.provider!r} failed: {describe(error)}"
+        mapped = ProviderError(text, code="internal", provider=self.provider)
+        mapped.__cause__ = error
+        return mapped
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line; also of exceptions that cannot even say what they are."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - a guest's exception
+        text = ""
+    name = type(error).__name__
+    return printable(f"{name}: {text}" if text else name)[:2_000]
