@@ -23,7 +23,7 @@ import logging
 from collections import deque
 from contextvars import Context
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
@@ -33,7 +33,7 @@ from .model import Committed, Conflict, SessionWrite, StoredSession
 from .wait import Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from .executor import Executor
     from .model import MessageQuery, MessageRecord, SessionQuery, SessionRecord
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     Loaded = StoredSession | None | StorageError | RuntimeClosedError
     WriteSettled = Callable[[WriteOutcome | RuntimeClosedError], None]
     LoadSettled = Callable[[Loaded], None]
+
+T = TypeVar("T")
 
 logger = logging.getLogger("langswarm.core.session")
 
@@ -146,17 +148,17 @@ class StorageActor:
     async def read_messages(self, key: int, query: MessageQuery) -> Sequence[MessageRecord]:
         """Committed messages, in the caller's task; it waits for no turn and no write."""
         await self.opened()
-        return await self._storage.read_messages(key, query)
+        return await _read(self._storage.read_messages(key, query))
 
     async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
         """Committed sessions, in the caller's task."""
         await self.opened()
-        return await self._storage.list_sessions(query)
+        return await _read(self._storage.list_sessions(query))
 
     async def load_now(self, session_id: str) -> StoredSession | None:
         """The session as committed, in the caller's task, without activating it."""
         await self.opened()
-        return (await self._storage.load([session_id]))[0]
+        return (await _read(self._storage.load([session_id])))[0]
 
     # -------------------------------------------------------- opening and closing
 
@@ -325,6 +327,16 @@ class StorageActor:
             settled(outcome)
         except Exception:
             logger.exception("a session could not take the outcome of its storage")
+
+
+async def _read(reading: Awaitable[T]) -> T:
+    """What a storage gives; whatever else it raises is a StorageError for those who read."""
+    try:
+        return await reading
+    except StorageError:
+        raise
+    except Exception as error:
+        raise StorageError(f"reading failed: {error!r}", code="unknown") from error
 
 
 def _closed() -> RuntimeClosedError:
