@@ -1,0 +1,98 @@
+"""Every Python block of the documentation runs and prints what its page says."""
+
+import ast
+import functools
+import inspect
+from collections import Counter
+from pathlib import Path
+
+import anyio
+import pytest
+
+from .blocks import ROOT, Program, blocks_of, documents, not_run, programs
+
+PROGRAMS = [
+    pytest.param(program, backend, id=f"{program.file}:{program.line}-{backend}")
+    for program in programs()
+    for backend in program.backends
+]
+
+EXCERPT = "not run: an excerpt of "
+
+# Blocks that are not run, per file and reason.
+NOT_RUN = {
+    ("README.md", "FastAPI is not among the dependencies"): 1,
+    ("CONTRIBUTING.md", "wrong code"): 9,
+    ("CONTRIBUTING.md", "an excerpt of actors/decisions.py"): 1,
+    ("CONTRIBUTING.md", "an excerpt of actors/session_actor.py"): 3,
+    ("CONTRIBUTING.md", "an excerpt of actors/storage_actor.py"): 2,
+    ("CONTRIBUTING.md", "an excerpt of actors/supervisor.py"): 1,
+    ("CONTRIBUTING.md", "an excerpt of runtime/events.py"): 1,
+}
+
+
+def execute(program: Program, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a script, or, where it awaits outside of functions, as in an asynchronous REPL."""
+    code = compile(
+        program.source,
+        program.file,
+        "exec",
+        flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+        dont_inherit=True,
+    )
+    names: dict[str, object] = {"__name__": "__main__"}
+    if code.co_flags & inspect.CO_COROUTINE:
+
+        async def main() -> None:
+            await eval(code, names)  # noqa: S307 - our own documentation
+
+        anyio.run(main, backend=backend)
+    else:
+        monkeypatch.setattr(anyio, "run", functools.partial(anyio.run, backend=backend))
+        exec(code, names)  # noqa: S102 - our own documentation
+
+
+@pytest.mark.parametrize(("program", "backend"), PROGRAMS)
+def test_program_prints_what_its_page_says(
+    program: Program,
+    backend: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    execute(program, backend, monkeypatch)
+    if program.outputs:
+        assert capsys.readouterr().out.splitlines() == "\n".join(program.outputs).splitlines()
+
+
+def test_only_these_blocks_are_not_run() -> None:
+    assert Counter(not_run()) == NOT_RUN
+
+
+def test_excerpts_are_in_the_code() -> None:
+    for path in documents():
+        for block in blocks_of(path):
+            if not block.comment.startswith(EXCERPT):
+                continue
+            source = iter((ROOT / block.comment.removeprefix(EXCERPT)).read_text().splitlines())
+            for line in block.source.splitlines():
+                if line.strip() != "...":
+                    assert line in source, f"{block.file}:{block.line} quotes what is no more"
+
+
+def test_every_block_names_its_language_and_every_comment_is_understood() -> None:
+    for path in documents():
+        for block in blocks_of(path):
+            place = f"{block.file}:{block.line}"
+            assert block.language in {"python", "sh", "text", "mermaid", "sql"}, place
+            known = {"python": {"", "continues"}, "text": {"", "output"}}
+            if not block.comment.startswith("not run: "):
+                assert block.comment in known.get(block.language, {block.comment}), place
+
+
+def test_readme_shows_a_program_of_15_lines_with_its_output() -> None:
+    first = programs()[0]
+    assert first.file == "README.md"
+    assert len(first.blocks[0].source.splitlines()) <= 15
+    assert first.outputs
