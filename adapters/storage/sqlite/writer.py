@@ -178,23 +178,27 @@ class Writer:
     def _one_by_one(
         self, writes: Sequence[SessionWrite], keys: Sequence[int], connection: sqlite3.Connection
     ) -> list[WriteOutcome]:
-        connection.execute("BEGIN IMMEDIATE")
-        outcomes: list[WriteOutcome] = []
-        for write, key in zip(writes, keys, strict=True):
-            connection.execute("SAVEPOINT one")
-            try:
-                rows = _Rows()
-                rows.add(write, key)
-                rows.apply(connection)
-                outcomes.append(Committed(key))
-            except Exception as error:
-                if is_of_the_place(error):
-                    raise
-                connection.execute("ROLLBACK TO one")
-                outcomes.append(_verdict(write, error, connection))
-            connection.execute("RELEASE one")
-        self._commit(connection)
-        return outcomes
+        """Each write in a savepoint; again without it when one has run into a damaged page.
+
+        SQLite refuses all that follows damage in a transaction, the commit included.
+        """
+        damaged: dict[int, WriteOutcome] = {}
+        while True:
+            connection.execute("BEGIN IMMEDIATE")
+            outcomes: list[WriteOutcome] = []
+            for index, (write, key) in enumerate(zip(writes, keys, strict=True)):
+                if index in damaged:
+                    outcomes.append(damaged[index])
+                    continue
+                outcome = _try_one(write, key, connection)
+                if isinstance(outcome, StorageError) and outcome.code == "corrupt":
+                    damaged[index] = outcome
+                    break
+                outcomes.append(outcome)
+            else:
+                self._commit(connection)
+                return outcomes
+            _roll_back(connection)
 
     def _commit(self, connection: sqlite3.Connection) -> None:
         try:
@@ -217,6 +221,23 @@ def _copy(error: StorageError) -> StorageError:
     return StorageError(
         str(error), code=error.code, retryable=error.retryable, outcome=error.outcome
     )
+
+
+def _try_one(write: SessionWrite, key: int, connection: sqlite3.Connection) -> WriteOutcome:
+    """One write in a savepoint: afterwards all of it is there, or nothing."""
+    connection.execute("SAVEPOINT one")
+    try:
+        rows = _Rows()
+        rows.add(write, key)
+        rows.apply(connection)
+        outcome: WriteOutcome = Committed(key)
+    except Exception as error:
+        if is_of_the_place(error):
+            raise
+        connection.execute("ROLLBACK TO one")
+        outcome = _verdict(write, error, connection)
+    connection.execute("RELEASE one")
+    return outcome
 
 
 def _verdict(write: SessionWrite, error: Exception, connection: sqlite3.Connection) -> WriteOutcome:
