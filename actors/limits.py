@@ -60,6 +60,9 @@ class Limits:
     cancel_grace_seconds: float = _limit(
         5.0, least=0.001, what="a cancelled guest's time to end; beyond: abandoned, quarantine"
     )
+    blocking_seconds: float = _limit(
+        0.25, least=0.001, what="one step of a guest without an await; beyond: logged and counted"
+    )
     drain_seconds: float = _limit(
         30.0, least=0.0, what="aclose() lets turns finish; beyond: they are interrupted"
     )

@@ -37,6 +37,7 @@ from .quarantine import Quarantine
 from .session_actor import SessionActor
 from .stages import Cause, Phase
 from .wait import Signal
+from .watch import BlockingReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -93,6 +94,8 @@ class SupervisorStatistics:
     quarantines: int
     abandoned_turns: int
     """Turns whose guest ignored its cancellation."""
+    blocked_loop: int
+    """Steps of guests that held the event loop longer than `blocking_seconds`."""
     cached_windows: int
     cached_window_bytes: int
 
@@ -121,6 +124,7 @@ class Supervisor:
         self.limits = limits
         self.wall_clock_us = wall_clock_us
         self.windows = WindowCache(limits.window_cache_bytes)
+        self.blocking = BlockingReport(backend.now, limits.blocking_seconds)
         self._headers = headers
         self._wake_at = wake_at
         self._closing: str | None = None
@@ -154,6 +158,7 @@ class Supervisor:
             restarts=counts["restarts"],
             quarantines=counts["quarantines"],
             abandoned_turns=counts["abandoned"],
+            blocked_loop=self.blocking.count,
             cached_windows=len(self.windows),
             cached_window_bytes=self.windows.bytes,
         )

@@ -29,6 +29,7 @@ from .errors import (
 from .model import EMPTY_JSON, MessageRecord, Role, TurnState, changed
 from .stages import Event, Stage, next_stage
 from .values import check_text, printable
+from .watch import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -155,12 +156,12 @@ class Turn:
     def _advance(self, event: Event) -> None:
         self.stage = next_stage(self.stage, event)
 
-    async def _as_guest(self, call: Awaitable[T]) -> T:
+    async def _as_guest(self, call: Awaitable[T], guest: str) -> T:
         """Await guest code. _AbandonedError if it ended after the turn went on without it."""
         mine = self._generation
         self.in_guest = True
         try:
-            result = await call
+            result = await Watched(call, self._actor.system.blocking, guest, self.session_id)
         except BaseException:
             if mine != self._generation:
                 raise _AbandonedError from None
@@ -218,7 +219,8 @@ class Turn:
     async def _filter(self, message: MessageRecord) -> tuple[str, str]:
         actor = self._actor
         try:
-            return await self._as_guest(actor.system.guests.filter(actor.loaded_state(), message))
+            filtering = actor.system.guests.filter(actor.loaded_state(), message)
+            return await self._as_guest(filtering, "a middleware")
         except (SessionError, KeyboardInterrupt, _AbandonedError):
             raise
         except BaseException as error:
@@ -276,7 +278,7 @@ class Turn:
                 listening = answer.receive(
                     actor.provider(), request, lambda: mine == self._generation
                 )
-                await self._as_guest(listening)
+                await self._as_guest(listening, f"the provider {answer.provider!r}")
         except (KeyboardInterrupt, _AbandonedError):
             raise
         except BaseException as error:  # noqa: BLE001 - a guest may raise anything at all

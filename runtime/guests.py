@@ -21,6 +21,7 @@ from ..actors.errors import MessageRefused, MiddlewareError
 from ..actors.ports import IGuests, Notice
 from ..actors.values import check_text, encode_object
 from ..actors.wait import current_backend
+from ..actors.watch import Watched
 from .events import EventStream, SessionEvent, preview_of
 from .views import SessionContext, SessionMessage, now_us, view_of
 
@@ -312,7 +313,7 @@ class Guests(IGuests):
         failure: BaseException | None = None
         try:
             with scope:
-                await call.method(*call.arguments(call.notice))
+                await self._watched(call)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - a guest may raise anything
@@ -323,6 +324,14 @@ class Guests(IGuests):
             failure = TimeoutError(f"a hook did not end within hook_timeout_seconds={seconds:g}")
         if failure is not None and not current_backend().cancelled_from_outside():
             self._hook_failed(call, failure)
+
+    def _watched(self, call: _Call) -> Awaitable[object]:
+        running = call.method(*call.arguments(call.notice))
+        runtime = self._lanes_of
+        if runtime is None:
+            return running
+        session_id = call.notice.record.session_id
+        return Watched(running, runtime.supervisor.blocking, "a hook", session_id)
 
     def _hook_failed(self, call: _Call, failure: BaseException) -> None:
         self._failed += 1

@@ -15,7 +15,7 @@ from ..actors.supervisor import SessionHeader
 from ..actors.values import check_count, check_text
 from .host import Anchor, Host
 from .session import Session
-from .views import now_us, to_us
+from .views import RisingClock, now_us, to_us
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -61,7 +61,7 @@ class Manager:
                 providers=providers,
                 guests=NoGuests(),
                 limits=limits,
-                wall_clock_us=wall_clock_us,
+                wall_clock_us=RisingClock(wall_clock_us),
                 task_group=task_group,
             )
         )

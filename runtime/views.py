@@ -15,6 +15,7 @@ from ..actors.model import EMPTY_JSON, MessageRecord, Role, SessionRecord
 from ..actors.values import decode_object
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime, timedelta
 
 
@@ -36,6 +37,22 @@ def to_us(moment: datetime) -> int:
 def now_us() -> int:
     """The wall clock: microseconds since the epoch."""
     return time.time_ns() // 1000
+
+
+class RisingClock:
+    """A wall clock that never stands still or goes back while the process lives.
+
+    So two commits never carry the same time, and a write whose outcome is in doubt is recognised.
+    """
+
+    def __init__(self, clock_us: Callable[[], int]) -> None:
+        self._clock_us = clock_us
+        self._last_us = 0
+
+    def __call__(self) -> int:
+        """Microseconds since the epoch, at least one more than before."""
+        self._last_us = max(self._last_us + 1, self._clock_us())
+        return self._last_us
 
 
 class SessionMessage:
