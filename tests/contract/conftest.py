@@ -16,7 +16,7 @@ def sqlite(folder: Path) -> ISessionStorage:
 
 
 def sqlite_without_wal(folder: Path) -> ISessionStorage:
-    return SQLiteSessionStorage(folder / "contract.db", enable_wal=False)
+    return SQLiteSessionStorage(folder / "contract.db", enable_wal=False, synchronous="OFF")
 
 
 @pytest.fixture(params=[memory, sqlite, sqlite_without_wal], ids=lambda make: make.__name__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 import pytest
 from langswarm.core.session.actors.errors import StorageError
 from langswarm.core.session.actors.model import Committed, MessageQuery, SessionQuery
@@ -100,5 +101,18 @@ async def test_a_cancelled_open_can_be_followed_by_open(unopened: ISessionStorag
         scope.cancel()
         await unopened.open()
     await unopened.open()
+    await create(unopened)
+    await unopened.close()
+
+
+async def test_a_cancelled_open_does_not_spoil_that_of_another_caller(
+    unopened: ISessionStorage,
+) -> None:
+    async with anyio.create_task_group() as group:
+        with anyio.CancelScope() as scope:
+            group.start_soon(unopened.open)
+            await anyio.lowlevel.checkpoint()
+            scope.cancel()
+            await unopened.open()
     await create(unopened)
     await unopened.close()

@@ -99,6 +99,8 @@ class SQLiteSessionStorage(ISessionStorage):
         self._lock_wait_seconds = float(lock_wait_seconds)
         self._synchronous = synchronous
         self._hosted: tuple[LoopThread, Database] | None = None
+        self._openers = 0
+        self._finalizer: weakref.finalize[..., SQLiteSessionStorage] | None = None
 
     @property
     def path(self) -> str:
@@ -125,11 +127,13 @@ class SQLiteSessionStorage(ISessionStorage):
             await self.close()  # it may go on after its caller was cancelled, and has the lock
             self._hosted = None
         thread, database = self._hosted or self._start()
+        self._openers += 1
         try:
             await thread.call(database.open)
-        except BaseException:
-            thread.request_stop()
-            raise
+        finally:
+            self._openers -= 1
+            if not database.is_open and not self._openers:  # nor will it be for another caller
+                thread.request_stop()
 
     async def close(self) -> None:
         if self._hosted is not None and not self._hosted[0].ended:
@@ -176,7 +180,10 @@ class SQLiteSessionStorage(ISessionStorage):
         )
         database = Database(options)
         thread = LoopThread("langswarm-sqlite", teardown=database.close, interrupt=database.hurry)
-        weakref.finalize(self, thread.request_stop).atexit = False  # the thread has its own
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        self._finalizer = weakref.finalize(self, thread.request_stop)
+        self._finalizer.atexit = False  # the thread has its own
         self._hosted = thread, database
         return self._hosted
 
