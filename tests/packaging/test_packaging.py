@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ("session", "actors", "runtime", "adapters")
 FACE = "langswarm.core.session"
 NEEDS_EXTRA = {  # everything else imports with the declared dependencies only
-    f"{FACE}.cli": "cli",
+    f"{FACE}.cli.app": "cli",
+    f"{FACE}.cli.demo": "cli",
+    f"{FACE}.cli.display": "cli",
     f"{FACE}.testing.simulated_trio": "trio",
 }
 

@@ -1,0 +1,192 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Literal, TextIO
+
+import anyio
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.validators import Number
+from langswarm.core.session import ConfigurationError, InvalidMessageError, SessionError
+from langswarm.core.session.cli import chat as chatting
+from langswarm.core.session.cli import demo as demonstration
+from langswarm.core.session.cli.exits import (
+    FAILED,
+    OK,
+    USAGE,
+    CommandError,
+    UsageError,
+)
+from langswarm.core.session.cli.work import Job, Part, work
+
+NAME = "langswarm-session"
+
+Backend = Literal["asyncio", "trio"]
+AtLeastOne = Annotated[int, Parameter(validator=Number(gte=1))]
+
+app = App(
+    name=NAME,
+    help="LLM conversation sessions: one turn at a time, in order, durable when acknowledged.",
+    version=lambda: version(NAME),
+    result_action="return_value",
+    print_error=False,
+    exit_on_error=False,
+    suppress_keyboard_interrupt=False,
+)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit code; an error is one line on stderr."""
+    _tolerate(sys.stdin, "surrogateescape")  # a line that is no text fails alone
+    _tolerate(sys.stdout, "backslashreplace")  # as stderr does
+    try:
+        code = app(list(arguments))
+    except CommandError as error:
+        return _fail(str(error), error.code)
+    except CycloptsError as error:
+        return _fail(f"{' '.join(str(error).split())} See {NAME} --help.", USAGE)
+    except (ConfigurationError, InvalidMessageError) as error:
+        return _fail(str(error), USAGE)
+    except SessionError as error:
+        return _fail(str(error), FAILED)
+    return code if isinstance(code, int) else OK  # the help is no command and returns nothing
+
+
+def _tolerate(stream: TextIO, errors: str) -> None:
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors=errors)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"{NAME}: {message}", file=sys.stderr)
+    return code
+
+
+def _check_backend(backend: Backend) -> None:
+    if importlib.util.find_spec(backend) is None:
+        raise UsageError(f"--backend {backend} needs {backend}: pip install '{NAME}[{backend}]'")
+
+
+@app.command
+def demo(
+    *,
+    input_file: Annotated[Path | None, Parameter(name="--input")] = None,
+    users: AtLeastOne = 200,
+    max_live: AtLeastOne = 20,
+    idle_ms: Annotated[float, Parameter(validator=Number(gte=0))] = 10,
+    backend: Backend = "asyncio",
+    db: Path | None = None,
+    keep: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Replay conversations through the whole runtime and verify every history.
+
+    Concurrent users talk to the mock provider, which streams the answers of the input, on SQLite,
+    with more sessions than may be live at once. Half way everything is closed and goes on in a
+    new process. A third one compares each history with the input, byte for byte.
+
+    Exit codes: 0 all is as it was said, 1 something failed or differs, 2 wrong usage or input.
+
+    Args:
+        input_file: Conversations, one JSON object per line: {"id", "system", "context", "turns":
+            [{"user", "assistant"}, ...]}. Default: examples/conversations.jsonl, if it is there.
+        users: Concurrent users; the conversations are reused in a cycle.
+        max_live: Sessions in memory at once.
+        idle_ms: A session that is idle so long leaves memory.
+        backend: The event loop.
+        db: The database, a new file that is kept. Default: a temporary one.
+        keep: Keep the temporary database too, and say where it is.
+    """
+    _check_backend(backend)
+    options = demonstration.Options(
+        input_file=input_file,
+        users=users,
+        max_live=max_live,
+        idle_ms=idle_ms,
+        backend=backend,
+        database=db,
+        keep=keep,
+    )
+    return demonstration.demo(options)
+
+
+@app.command(name=demonstration.HIDDEN_COMMAND, show=False)
+def part_of_demo(
+    *,
+    part: Part,
+    input_file: Path,
+    users: int,
+    max_live: int,
+    idle_ms: float,
+    backend: Backend,
+    database: Path,
+) -> int:
+    """One part of the demo, in a process of its own; tells its progress as JSON lines.
+
+    Args:
+        part: Which.
+        input_file: As in demo.
+        users: As in demo.
+        max_live: As in demo.
+        idle_ms: As in demo.
+        backend: As in demo.
+        database: The file.
+    """
+    job = Job(
+        part=part,
+        input_file=input_file,
+        users=users,
+        max_live=max_live,
+        idle_ms=idle_ms,
+        backend=backend,
+        database=database,
+    )
+    try:
+        anyio.run(partial(work, job, _emit), backend=backend)
+    except SessionError as error:
+        _emit({"error": f"{type(error).__name__}: {error}"})
+        return FAILED
+    return OK
+
+
+def _emit(message: dict[str, Any]) -> None:
+    print(json.dumps(message), flush=True)
+
+
+@app.command
+def chat(
+    *,
+    db: Path | None = None,
+    session: str | None = None,
+    user: str | None = None,
+    backend: Backend = "asyncio",
+) -> int:
+    """Talk to the mock provider, which streams its answers.
+
+    On a terminal: /history shows the conversation, /quit or Ctrl-D ends it. From a pipe: one
+    message per line, one answer per line. Whatever was answered is stored.
+
+    Exit codes: 0 ended, 1 a message failed, 2 wrong usage, 130 interrupted.
+
+    Args:
+        db: The SQLite file, made if it is missing. Default: nothing is kept.
+        session: The session to go on with, made if it is missing. Default: a new one.
+        user: Whose session it is. Default: the name of who is logged in.
+        backend: The event loop.
+    """
+    _check_backend(backend)
+    options = chatting.Options(
+        database=db,
+        session_id=session,
+        user_id=user or os.environ.get("USER") or "user",
+        backend=backend,
+    )
+    return chatting.chat(options)

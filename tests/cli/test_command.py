@@ -1,0 +1,98 @@
+import importlib.util
+import sys
+
+import pytest
+from langswarm.core.session.cli import main
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_help_lists_the_commands(arguments: list[str], capsys: Output) -> None:
+    assert main(arguments) == 0
+    output = capsys.readouterr().out
+    assert "demo" in output
+    assert "chat" in output
+    assert "_part" not in output
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        (
+            "demo",
+            ["--input", "--users", "--max-live", "--idle-ms", "--backend", "--db", "--keep"],
+        ),
+        ("chat", ["--db", "--session", "--user", "--backend"]),
+    ],
+)
+def test_help_explains_every_option(command: str, options: list[str], capsys: Output) -> None:
+    assert main([command, "--help"]) == 0
+    output = capsys.readouterr().out
+    for option in options:
+        assert option in output
+    assert "Exit codes" in output
+
+
+def test_arguments_default_to_those_of_the_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["langswarm-session", "--version"])
+    assert main() == 0
+    assert capsys.readouterr().out[0].isdigit()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["dmo"], 'Unknown command "dmo"'),
+        (["demo", "--usrs", "3"], 'Unknown option: "--usrs"'),
+        (["demo", "--users", "0"], 'Invalid value "0" for'),
+        (["demo", "--users", "many"], '"many"'),
+        (["demo", "--idle-ms", "-1"], 'Invalid value "-1'),
+        (["chat", "--backend", "curio"], 'Invalid value "curio" for'),
+    ],
+)
+def test_wrong_usage_is_one_line(arguments: list[str], says: str, capsys: Output) -> None:
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("langswarm-session: ")
+    assert says.replace('"', "") in error.replace('"', "")
+    assert error.count("\n") == 1
+
+
+def test_missing_backend_is_named(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    found = importlib.util.find_spec
+
+    def find_spec(name: str) -> object:
+        return None if name == "trio" else found(name)
+
+    monkeypatch.setattr(importlib.util, "find_spec", find_spec)
+    for command in ("demo", "chat"):
+        assert main([command, "--backend", "trio"]) == 2
+        error = capsys.readouterr().err
+        assert "needs trio: pip install 'langswarm-session[trio]'" in error
+
+
+@pytest.mark.parametrize("missing", ["cyclopts", "rich"])
+def test_missing_extra_is_named(
+    missing: str, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    for name in list(sys.modules):
+        own = name.startswith("langswarm.core.session.cli.")
+        if own or name.partition(".")[0] == missing:
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert main([]) == 2
+    assert capsys.readouterr().err == (
+        f"langswarm-session: the command line needs {missing}: "
+        "pip install 'langswarm-session[cli]'\n"
+    )
+
+
+def test_other_missing_modules_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "langswarm.core.session.cli.app", raising=False)
+    monkeypatch.setitem(sys.modules, "langswarm.core.session.cli.demo", None)
+    monkeypatch.delattr("langswarm.core.session.cli.demo", raising=False)
+    with pytest.raises(ModuleNotFoundError):
+        main([])
