@@ -24,6 +24,7 @@ from ..actors.errors import (
     InvalidMessageError,
     MessageNotFoundError,
     RuntimeBugError,
+    RuntimeClosedError,
     SessionNotFoundError,
 )
 from ..actors.model import (
@@ -313,7 +314,11 @@ class Session:
     # -------------------------------------------------------- inside
 
     def _submit(self, command: Command, present: Any, *, turn: bool = False) -> Ticket[Any]:
-        supervisor = self._anchor.host.runtime().supervisor
+        try:
+            supervisor = self._anchor.host.runtime().supervisor
+        except RuntimeClosedError as error:
+            error.content = getattr(command, "content", None)
+            raise
         context = copy_context() if turn else None
         return supervisor.submit(self.session_id, command, present, context)
 
