@@ -13,7 +13,16 @@ from __future__ import annotations
 from typing import Literal
 
 StorageCode = Literal[
-    "busy", "full", "corrupt", "foreign", "closed", "failed_sync", "read_only", "io", "unknown"
+    "busy",
+    "full",
+    "corrupt",
+    "foreign",
+    "closed",
+    "failed_sync",
+    "read_only",
+    "io",
+    "invalid",
+    "unknown",
 ]
 ProviderCode = Literal[
     "auth",

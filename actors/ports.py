@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from .errors import ConfigurationError
+
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncIterator, Mapping, Sequence
     from contextvars import Context
 
@@ -29,6 +32,41 @@ if TYPE_CHECKING:
     )
 
     WriteOutcome = Committed | Conflict | StorageError
+
+
+@attrs.frozen(kw_only=True)
+class StorageHealth:
+    """What a storage knows of itself; see `ISessionStorage.health`."""
+
+    is_open: bool = True
+    writes_stopped: bool = False
+    """Nothing will be written until a restart."""
+    warning: str | None = None
+    """It works, but somebody should look: what happened and what to do."""
+    facts: Mapping[str, str | int | float | bool] = attrs.field(
+        factory=dict[str, "str | int | float | bool"]
+    )
+    """Sizes, versions and counts, by name."""
+
+
+@attrs.frozen(kw_only=True)
+class Backup:
+    """A backup that was made."""
+
+    path: str
+    size_bytes: int
+
+
+@attrs.frozen(kw_only=True)
+class Verification:
+    """What `verify` found."""
+
+    problems: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return not self.problems
 
 
 class ISessionStorage(ABC):
@@ -79,6 +117,28 @@ class ISessionStorage(ABC):
     @abstractmethod
     async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
         """A page of a user's sessions, newest first."""
+
+    # What follows has an answer for storages that have nothing to say or to do.
+
+    def health(self) -> StorageHealth:
+        """How it is, from what is known already: plain, cheap, never raises."""
+        return StorageHealth()
+
+    async def optimize(self) -> None:  # noqa: B027 - most storages have nothing to tidy
+        """Tidy up, in steps that let commits through in between."""
+
+    async def backup(self, path: str | os.PathLike[str]) -> Backup:
+        """Write all that is committed to a new file, while commits go on.
+
+        Raises ConfigurationError where there is nothing to write to a file, or one is there.
+        """
+        raise ConfigurationError(
+            f"{type(self).__name__} makes no backups; {path!r} was not written"
+        )
+
+    async def verify(self) -> Verification:
+        """Look at everything that is stored, while commits go on."""
+        return Verification()
 
 
 # ---------------------------------------------------------------- providers

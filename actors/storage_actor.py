@@ -28,16 +28,19 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 
 from .decisions import close_lost_turn
-from .errors import RuntimeClosedError, StorageError
-from .model import Committed, Conflict, SessionWrite, StoredSession
+from .errors import RuntimeClosedError, SessionError, StorageError
+from .model import Committed, SessionWrite, StoredSession
+from .outcomes import closed_error, load_failed, outcome_found, unknown_outcome
+from .ports import StorageHealth
 from .wait import Signal
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Awaitable, Callable, Sequence
 
     from .executor import Executor
     from .model import MessageQuery, MessageRecord, SessionQuery, SessionRecord
-    from .ports import ISessionStorage, WriteOutcome
+    from .ports import Backup, ISessionStorage, Verification, WriteOutcome
     from .wait import Backend
 
     Loaded = StoredSession | None | StorageError | RuntimeClosedError
@@ -104,13 +107,17 @@ class StorageActor:
             ("batches", "writes", "failed", "resolved", "loads", "load_batches", "recovered"), 0
         )
         self._largest_batch = 0
+        self.last_error: Exception | None = None
+        """The last one that was not the fault of a write; see `is_failing`."""
+        self.is_failing = False
+        """Whether the last commit, load or opening met such an error."""
 
     # -------------------------------------------------------- plain calls
 
     def submit(self, write: SessionWrite, settled: WriteSettled) -> None:
         """Hand a write over. `settled` is called once, from the writer, after COMMIT."""
         if self._door is _Door.CLOSED:
-            settled(_closed())
+            settled(closed_error())
             return
         self._writes.append((write, settled))
         if not self._writing:
@@ -120,7 +127,7 @@ class StorageActor:
     def load(self, session_id: str, settled: LoadSettled) -> None:
         """Ask for a session as last committed. `settled` is called once."""
         if self._door is _Door.CLOSED:
-            settled(_closed())
+            settled(closed_error())
             return
         self._loads.append((session_id, settled))
         if not self._loading:
@@ -160,6 +167,21 @@ class StorageActor:
         await self.opened()
         return (await _read(self._storage.load([session_id])))[0]
 
+    async def optimize(self) -> None:
+        """Let the storage tidy up, in the caller's task."""
+        await self.opened()
+        await _read(self._storage.optimize())
+
+    async def backup(self, path: str | os.PathLike[str]) -> Backup:
+        """Let the storage write a backup, in the caller's task."""
+        await self.opened()
+        return await _read(self._storage.backup(path))
+
+    async def verify(self) -> Verification:
+        """Let the storage look at all that it has, in the caller's task."""
+        await self.opened()
+        return await _read(self._storage.verify())
+
     # -------------------------------------------------------- opening and closing
 
     async def opened(self) -> None:
@@ -172,7 +194,7 @@ class StorageActor:
         while self._door is _Door.OPENING:
             await self._door_moved.wait()
         if self._door is _Door.CLOSED:
-            raise _closed()
+            raise closed_error()
         if self._door is _Door.SHUT:
             raise self._open_error or StorageError("the storage did not open", code="unknown")
 
@@ -191,24 +213,52 @@ class StorageActor:
         else:
             self._move_door(_Door.OPEN, None)
 
+    @property
+    def is_shut(self) -> bool:
+        """Whether it is closed, or the last opening failed."""
+        return self._door is _Door.CLOSED or self._open_error is not None
+
+    def health(self) -> StorageHealth:
+        """What the storage says of itself; whatever it does, an answer."""
+        try:
+            return self._storage.health()
+        except Exception as error:
+            logger.exception("the storage could not say how it is")
+            return StorageHealth(warning=f"the storage could not say how it is: {error!r}")
+
+    def _note(self, error: object) -> None:
+        """Keep for `health` what is not the fault of one write."""
+        if isinstance(error, Exception) and getattr(error, "code", None) != "invalid":
+            self.last_error, self.is_failing = error, True
+
     def _move_door(self, door: _Door, error: StorageError | None) -> None:
+        if error is not None:
+            self._note(error)
         if self._door is not _Door.CLOSED:
             self._door, self._open_error = door, error
         self._door_moved.wake()
 
     async def _recover(self) -> None:
+        damaged: set[int] = set()
         while True:
-            lost = await self._storage.load_unfinished(_RECOVERY_PAGE)
+            found = await self._storage.load_unfinished(_RECOVERY_PAGE + len(damaged))
+            lost = [state for state in found if state.record.key not in damaged]
             if not lost:
                 return
             now_us = self._wall_clock_us()
             writes = [close_lost_turn(state, now_us) for state in lost]
-            for outcome in await self._storage.commit(writes):
-                if not isinstance(outcome, Committed):
+            for write, outcome in zip(writes, await self._storage.commit(writes), strict=True):
+                if isinstance(outcome, Committed):
+                    self._counts["recovered"] += 1
+                elif isinstance(outcome, StorageError) and outcome.code == "corrupt":
+                    # its own load meets the damage again, and closes the turn or fails alone
+                    logger.error("%s cannot be recovered: %s", write.after.record, outcome)
+                    self._note(outcome)
+                    damaged.add(write.after.record.key)
+                else:
                     raise StorageError(
                         f"a turn that was cut off could not be closed: {outcome}", code="unknown"
                     )
-            self._counts["recovered"] += len(writes)
 
     async def aclose(self) -> None:
         """Refuse new work, finish what was handed over, close the storage. Call it last (G13)."""
@@ -234,18 +284,20 @@ class StorageActor:
             self._refuse_writes(error)
             return
         except BaseException:
-            self._refuse_writes(_closed())
+            self._refuse_writes(closed_error())
             raise
         while self._writes:
             count = min(len(self._writes), self._batch_size)
             batch = [self._writes.popleft() for _ in range(count)]
             outcomes = await self._commit([write for write, _ in batch])
+            self.is_failing = False
             self._counts["batches"] += 1
             self._counts["writes"] += count
             self._largest_batch = max(self._largest_batch, count)
             for (_, settled), outcome in zip(batch, outcomes, strict=True):
                 if not isinstance(outcome, Committed):
                     self._counts["failed"] += 1
+                    self._note(outcome)
                 self._settle(settled, outcome)
 
     def _refuse_writes(self, error: StorageError | RuntimeClosedError) -> None:
@@ -280,9 +332,11 @@ class StorageActor:
         try:
             stored = await self._storage.read_back(ids)
         except BaseException as error:  # noqa: BLE001 - then it stays unknown
-            return [_unknown(cause, error)] * len(writes)
+            return [unknown_outcome(cause, error)] * len(writes)
         self._counts["resolved"] += len(writes)
-        return [_found(write, state, cause) for write, state in zip(writes, stored, strict=True)]
+        return [
+            outcome_found(write, state, cause) for write, state in zip(writes, stored, strict=True)
+        ]
 
     # -------------------------------------------------------- the loader
 
@@ -298,7 +352,7 @@ class StorageActor:
             try:
                 await self.opened()
             except BaseException as failure:  # noqa: BLE001 - told to all who wait
-                self._refuse_loads(_load_failed(failure))
+                self._refuse_loads(load_failed(failure))
                 return
             count = min(len(self._loads), self._batch_size)
             batch = [self._loads.popleft() for _ in range(count)]
@@ -313,9 +367,13 @@ class StorageActor:
         try:
             found = await self._storage.load(session_ids)
         except BaseException as failure:  # noqa: BLE001 - the end of the loop included
-            return [_load_failed(failure)] * len(session_ids)
+            if len(session_ids) > 1 and getattr(failure, "code", None) == "corrupt":
+                # damage in one session is no reason to refuse the others
+                return [loaded for name in session_ids for loaded in await self._load_batch([name])]
+            self._note(failure)
+            return [load_failed(failure)] * len(session_ids)
         if len(found) != len(session_ids):
-            return [_load_failed("the storage gave another number of sessions")] * len(session_ids)
+            return [load_failed("the storage gave another number of sessions")] * len(session_ids)
         return list(found)
 
     def _refuse_loads(self, error: StorageError | RuntimeClosedError) -> None:
@@ -333,41 +391,7 @@ async def _read(reading: Awaitable[T]) -> T:
     """What a storage gives; whatever else it raises is a StorageError for those who read."""
     try:
         return await reading
-    except StorageError:
+    except SessionError:
         raise
     except Exception as error:
         raise StorageError(f"reading failed: {error!r}", code="unknown") from error
-
-
-def _closed() -> RuntimeClosedError:
-    return RuntimeClosedError("the runtime is closed; nothing was stored")
-
-
-def _load_failed(failure: object) -> StorageError | RuntimeClosedError:
-    if isinstance(failure, (StorageError, RuntimeClosedError)):
-        return failure
-    error = StorageError(f"the session could not be loaded: {failure!r}", code="unknown")
-    if isinstance(failure, BaseException):
-        error.__cause__ = failure
-    return error
-
-
-def _unknown(cause: object, error: BaseException) -> StorageError:
-    text = f"it is not known whether the write was stored ({cause!r}; reading back: {error!r})"
-    return StorageError(text, code="unknown", outcome="unknown")
-
-
-def _found(write: SessionWrite, stored: StoredSession | None, cause: object) -> WriteOutcome:
-    meant = write.after.record
-    there = stored.record if stored is not None else None
-    if (
-        there is not None
-        and there.revision == meant.revision
-        and (there.created_us, there.user_id) == (meant.created_us, meant.user_id)
-    ):
-        return Committed(there.key)
-    revision = there.revision if there is not None else 0
-    if revision == write.expected_revision:
-        text = f"the write was not stored: {cause!r}"
-        return StorageError(text, code="unknown", retryable=True, outcome="failed")
-    return Conflict(revision, there.epoch if there is not None else 0)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from langswarm.core.session.actors.mailbox import Ticket
 from langswarm.core.session.actors.model import Role, SessionStatus
-from langswarm.core.session.actors.ports import ISessionStorage
+from langswarm.core.session.actors.ports import Backup, ISessionStorage, StorageHealth, Verification
 from langswarm.core.session.runtime.events import SessionEvent
 from langswarm.core.session.runtime.guests import ISessionLifecycleHook, ISessionMiddleware
+from langswarm.core.session.runtime.health import Health
 from langswarm.core.session.runtime.session import Session
 from langswarm.core.session.runtime.views import SessionContext, SessionMessage, SessionMetrics
 
@@ -14,6 +15,8 @@ from langswarm.core.session.runtime.views import SessionContext, SessionMessage,
 ISession = Session
 
 __all__ = [
+    "Backup",
+    "Health",
     "ISession",
     "ISessionLifecycleHook",
     "ISessionMiddleware",
@@ -24,5 +27,7 @@ __all__ = [
     "SessionMessage",
     "SessionMetrics",
     "SessionStatus",
+    "StorageHealth",
     "Ticket",
+    "Verification",
 ]

@@ -10,7 +10,7 @@ import attrs
 
 from ...actors.errors import StorageError
 from ...actors.model import Committed, Conflict, Role, SessionStatus
-from ...actors.ports import ISessionStorage
+from ...actors.ports import ISessionStorage, StorageHealth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -145,6 +145,9 @@ class InMemorySessionStorage(ISessionStorage):
                 found.append(record)
         return found
 
+    def health(self) -> StorageHealth:
+        return StorageHealth(is_open=self._open, facts={"sessions": len(self._entries)})
+
     # ------------------------------------------------------------ one write
 
     def _commit_one(self, write: SessionWrite) -> WriteOutcome:
@@ -214,8 +217,9 @@ def _refusal(entry: _Entry | None, write: SessionWrite) -> Conflict | StorageErr
 def _invalid(write: SessionWrite, reason: str) -> StorageError:
     session_id = write.after.record.session_id
     return StorageError(
-        f"the write to session {session_id!r} does not fit what is stored: {reason}",
-        code="unknown",
+        f"the write to session {session_id!r} does not fit what is stored: {reason}; "
+        "nothing of it was written",
+        code="invalid",
     )
 
 

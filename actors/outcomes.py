@@ -1,0 +1,51 @@
+"""What became of a write or a load that did not simply succeed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .errors import RuntimeClosedError, StorageError
+from .model import Committed, Conflict
+
+if TYPE_CHECKING:
+    from .model import SessionWrite, StoredSession
+    from .ports import WriteOutcome
+
+
+def closed_error() -> RuntimeClosedError:
+    """For what comes after the end."""
+    return RuntimeClosedError("the runtime is closed; nothing was stored")
+
+
+def load_failed(failure: object) -> StorageError | RuntimeClosedError:
+    """Whatever a load raised, as an error that says so."""
+    if isinstance(failure, (StorageError, RuntimeClosedError)):
+        return failure
+    error = StorageError(f"the session could not be loaded: {failure!r}", code="unknown")
+    if isinstance(failure, BaseException):
+        error.__cause__ = failure
+    return error
+
+
+def unknown_outcome(cause: object, error: BaseException) -> StorageError:
+    """Neither the commit nor reading back has told."""
+    text = f"it is not known whether the write was stored ({cause!r}; reading back: {error!r})"
+    return StorageError(text, code="unknown", outcome="unknown")
+
+
+def outcome_found(write: SessionWrite, stored: StoredSession | None, cause: object) -> WriteOutcome:
+    """What reading back tells of a write whose commit ended with `cause`."""
+    meant = write.after.record
+    there = stored.record if stored is not None else None
+    if (
+        there is not None
+        and there.revision == meant.revision
+        and (there.created_us, there.user_id) == (meant.created_us, meant.user_id)
+    ):
+        return Committed(there.key)
+    revision = there.revision if there is not None else 0
+    if revision == write.expected_revision:
+        text = f"the write was not stored: {cause!r}"
+        code = cause.code if isinstance(cause, StorageError) else "unknown"
+        return StorageError(text, code=code, retryable=True, outcome="failed")
+    return Conflict(revision, there.epoch if there is not None else 0)
