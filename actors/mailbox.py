@@ -79,7 +79,7 @@ class Ticket(Generic[T]):
         command: Command,
         recipient: Recipient,
         present: Callable[[Any], T],
-        context: Context | None = None,
+        context: Context,
     ) -> None:
         self.command = command
         self.context = context
@@ -156,7 +156,6 @@ class Ticket(Generic[T]):
         if self._state is TicketState.SETTLED or self._state is TicketState.WITHDRAWN:
             return
         self._state, self._value, self._error = state, value, error
-        self.context = None
         waiters, self._waiters = self._waiters, []
         for cell in waiters:
             cell.set(None)

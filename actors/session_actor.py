@@ -12,7 +12,6 @@ While a step is in progress nothing else of this session runs (G2). Control come
 
 from __future__ import annotations
 
-from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +55,7 @@ from .values import decode_object, encode_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Context
 
     from .model import MessageRecord, SessionWrite
     from .ports import IProvider, WriteOutcome
@@ -197,11 +197,10 @@ class SessionActor:
             raise SessionNotFoundError(self.session_id)
         check_writable(self.state)
         self.provider()
-        context = ticket.context or Context()
-        turn = Turn(self, ticket, context)
+        turn = Turn(self, ticket)
         self._step = self.turn = turn
         self.system.turn_began(turn)
-        self.system.executor.start(context, turn.run)
+        self.system.executor.start(ticket.context, turn.run)
 
     def _begin_command(self, ticket: Ticket[Any]) -> None:
         command = ticket.command
@@ -216,15 +215,18 @@ class SessionActor:
         self, ticket: Ticket[Any], write: SessionWrite, end: StoredSession | SessionError
     ) -> None:
         if isinstance(end, StoredSession):
+            context = ticket.context
             ticket.succeed(write.messages[0] if write.messages else end)
-            self._told(ticket.command, write, end)
+            self._told(ticket.command, context, write, end)
         else:
             ticket.fail(end)
             # A failed creation leaves nothing to hold; what is queued behind it needs a look.
             self._reload = self._reload or self.state is None
         self.step_ended()
 
-    def _told(self, command: object, write: SessionWrite, after: StoredSession) -> None:
+    def _told(
+        self, command: object, context: Context, write: SessionWrite, after: StoredSession
+    ) -> None:
         system = self.system
         if write.clear_through_seq or isinstance(command, UpdateConfig):
             system.windows.drop(self.session_id)
@@ -237,7 +239,7 @@ class SessionActor:
         else:
             kind = _NOTICES[type(command)]
         message = write.messages[0] if write.messages else None
-        system.guests.publish(Notice(kind=kind, record=after.record, message=message), Context())
+        system.guests.publish(Notice(kind=kind, record=after.record, message=message), context)
 
     # -------------------------------------------------------- commits
 

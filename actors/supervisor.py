@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from .storage_actor import Loaded, StorageActor
     from .turn import Turn
     from .wait import Backend
+
+T = TypeVar("T")
 
 logger = logging.getLogger("langswarm.core.session")
 
@@ -165,14 +167,10 @@ class Supervisor:
 
     # -------------------------------------------------------- calls from outside
 
-    def submit(
-        self,
-        session_id: str,
-        command: Command,
-        present: Callable[[Any], Any],
-        context: Context | None = None,
-    ) -> Ticket[Any]:
+    def submit(self, session_id: str, command: Command, present: Callable[[Any], T]) -> Ticket[T]:
         """Put a command into the session's mailbox; the ticket is its place. Plain call.
+
+        The caller's context goes along, for the guests.
 
         Raises RuntimeClosedError, SessionQuarantinedError, MailboxFullError or CapacityError;
         then nothing was queued.
@@ -185,7 +183,7 @@ class Supervisor:
         if actor is None:
             self._refuse_crowd(command)
             actor = self._actors[session_id] = SessionActor(session_id, self)
-        ticket: Ticket[Any] = Ticket(command, actor, present, context)
+        ticket = Ticket(command, actor, present, copy_context())
         actor.enqueue(ticket)
         return ticket
 

@@ -33,7 +33,6 @@ from .watch import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from contextvars import Context
 
     from .mailbox import Ticket
     from .session_actor import SessionActor
@@ -72,10 +71,10 @@ class Turn:
         "task",
     )
 
-    def __init__(self, actor: SessionActor, ticket: Ticket[object], context: Context) -> None:
+    def __init__(self, actor: SessionActor, ticket: Ticket[object]) -> None:
         self._actor = actor
         self._ticket = ticket
-        self._context = context
+        self._context = ticket.context
         self.stage = Stage.ADMITTED
         self.task: object = None
         # Invariant: whether guest code of the current generation runs; only then abandon.

@@ -6,8 +6,7 @@ the session is evicted and comes back, and keeps the runtime alive.
 
 from __future__ import annotations
 
-from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio.lowlevel
 
@@ -49,13 +48,15 @@ from .views import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from ..actors.decisions import Command
     from ..actors.mailbox import Ticket
     from ..actors.supervisor import SessionHeader
     from .host import Anchor
+
+T = TypeVar("T")
 
 _ID_BYTES = 1_000
 
@@ -166,7 +167,7 @@ class Session:
         limits = self._anchor.host.limits
         check_text(content, "the message", max_bytes=limits.max_message_bytes)
         command = SendMessage(content=content, metadata=self._metadata(metadata))
-        return self._submit(command, self._present_message, turn=True)
+        return self._submit(command, self._present_message)
 
     async def send_message(
         self, content: str, *, metadata: Mapping[str, Any] | None = None
@@ -197,8 +198,7 @@ class Session:
         limits = self._anchor.host.limits
         check_text(content, "the message", max_bytes=limits.max_message_bytes)
         command = AppendSystemMessage(content=content, metadata=self._metadata(metadata))
-        message: SessionMessage = await self._submit(command, self._present_message)
-        return message
+        return await self._submit(command, self._present_message)
 
     async def get_messages(
         self,
@@ -265,8 +265,7 @@ class Session:
         values = {**(changes or {}), **keywords}
         text = encode_object(values, "the context", max_bytes=limits.max_context_bytes)
         command = UpdateContext(changes=text, replace=replace, max_bytes=limits.max_context_bytes)
-        context: SessionContext = await self._submit(command, _present_context)
-        return context
+        return await self._submit(command, _present_context)
 
     async def get_context(self) -> SessionContext:
         """The context as last committed: a read-only mapping with a `version`."""
@@ -282,8 +281,7 @@ class Session:
         limit = self._anchor.host.limits.max_config_bytes
         text = session_config_text(changes, max_bytes=limit, none_removes=True)
         command = UpdateConfig(changes=text, max_bytes=limit)
-        config: dict[str, Any] = await self._submit(command, _present_config)
-        return config
+        return await self._submit(command, _present_config)
 
     async def get_config(self) -> dict[str, Any]:
         """The session_config as last committed; keys that were never set are not in it."""
@@ -313,14 +311,13 @@ class Session:
 
     # -------------------------------------------------------- inside
 
-    def _submit(self, command: Command, present: Any, *, turn: bool = False) -> Ticket[Any]:
+    def _submit(self, command: Command, present: Callable[[Any], T]) -> Ticket[T]:
         try:
             supervisor = self._anchor.host.runtime().supervisor
         except RuntimeClosedError as error:
             error.content = getattr(command, "content", None)
             raise
-        context = copy_context() if turn else None
-        return supervisor.submit(self.session_id, command, present, context)
+        return supervisor.submit(self.session_id, command, present)
 
     def _metadata(self, metadata: Mapping[str, Any] | None) -> str:
         if not metadata:
