@@ -1,9 +1,15 @@
-"""An aiosqlite connection on which a whole job is one hop.
+"""An aiosqlite connection on which a whole job is one hop, and which mends itself.
 
 aiosqlite sends every call to its thread and waits for it: a transaction of ten statements is ten
-hops, and may be cut between any two of them. sqlite3 offers `factory=`, a class to be used for
-the connection: ours runs a job where aiosqlite asks for `commit()`. Jobs and commits are handed
-over together and both queues are first in, first out, so they meet.
+hops, and may be cut between any two of them. sqlite3 offers `factory=`, which makes what aiosqlite
+takes for the connection: ours runs a job where it is asked for `commit()`. Jobs and commits are
+handed over together and both queues are first in, first out, so they meet.
+
+A job begins and ends its own transactions. One that is left open is rolled back before the next
+job; where even that fails, or the error of the last job casts doubt on the connection itself, the
+next job gets a new connection. All this happens in the driver's thread between two jobs, so that
+no job sees what another one has left behind: a read that resolves an unknown outcome must not find
+rows that were never committed.
 """
 
 from __future__ import annotations
@@ -16,11 +22,21 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import aiosqlite
 
 from ....actors.errors import StorageError
+from .mapping import is_broken_handle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
+
+_DOUBTFUL = {
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_MISUSE,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_NOTADB,
+}
 
 
 class _Job(Generic[T]):
@@ -28,22 +44,76 @@ class _Job(Generic[T]):
 
     __slots__ = ("function", "result")
 
-    def __init__(self, function: Callable[[sqlite3.Connection], T]) -> None:
+    def __init__(self, function: Callable[[JobConnection], T]) -> None:
         self.function = function
         self.result: T | None = None
 
 
 class JobConnection(sqlite3.Connection):
-    """Runs the next job of `jobs` when it is told to commit."""
+    """What a job is given."""
 
-    def __init__(self, *args: Any, jobs: deque[_Job[Any]], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    is_doubtful = False
+    """Whether the next job needs another one."""
+
+    def doubt(self, error: Exception) -> None:
+        """Say what went wrong, so that the next job gets another connection if need be."""
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code & 0xFF in _DOUBTFUL or is_broken_handle(error):
+            self.is_doubtful = True
+
+
+class _Shell:
+    """What aiosqlite takes for the connection: it commits, which runs a job, and closes."""
+
+    def __init__(
+        self,
+        *args: Any,
+        jobs: deque[_Job[Any]],
+        set_up: Callable[[sqlite3.Connection], object],
+        **kwargs: Any,
+    ) -> None:
         self._jobs = jobs
+        self._connect = partial(JobConnection, *args, **kwargs)
+        self._set_up = set_up
+        self.reopened = 0
+        self.inner = self._open()
 
     def commit(self) -> None:
         """One hop: the job says itself where its transactions begin and end."""
         job = self._jobs.popleft()
-        job.result = job.function(self)
+        if self.inner.is_doubtful:
+            self.inner.close()
+            self.inner = self._open()
+            self.reopened += 1
+        inner = self.inner
+        try:
+            job.result = job.function(inner)
+        except Exception as error:
+            inner.doubt(error)
+            raise
+        finally:
+            _end_transaction(inner)
+
+    def close(self) -> None:
+        """Disconnect."""
+        self.inner.close()
+
+    def _open(self) -> JobConnection:
+        inner = self._connect()
+        try:
+            self._set_up(inner)
+        except BaseException:
+            inner.close()
+            raise
+        return inner
+
+
+def _end_transaction(inner: JobConnection) -> None:
+    try:
+        if inner.in_transaction:
+            inner.rollback()
+    except sqlite3.Error:
+        inner.is_doubtful = True
 
 
 class Connection:
@@ -52,19 +122,29 @@ class Connection:
     def __init__(self) -> None:
         self._jobs: deque[_Job[Any]] = deque()
         self._driver: aiosqlite.Connection | None = None
+        self._shell: _Shell | None = None
         self.unfinished = 0
         """Jobs that wait or run."""
 
-    async def open(self, path: str, *, busy_seconds: float) -> None:
-        """Connect to a file that exists."""
+    @property
+    def reopened(self) -> int:
+        """How often a new connection was needed."""
+        return self._shell.reopened if self._shell is not None else 0
+
+    async def open(
+        self, path: str, *, busy_seconds: float, set_up: Callable[[sqlite3.Connection], object]
+    ) -> None:
+        """Connect to a file that exists; `set_up` runs now and whenever it is connected anew."""
+
+        def make(*args: Any, **kwargs: Any) -> Any:
+            self._shell = _Shell(*args, jobs=self._jobs, set_up=set_up, **kwargs)
+            return self._shell
+
         self._driver = await aiosqlite.connect(
-            path,
-            factory=partial(JobConnection, jobs=self._jobs),
-            isolation_level=None,
-            timeout=busy_seconds,
+            path, factory=make, isolation_level=None, timeout=busy_seconds
         )
 
-    async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
+    async def run(self, function: Callable[[JobConnection], T]) -> T:
         """Run `function(connection)` in the driver's thread."""
         if self._driver is None:
             raise StorageError("the storage is not open: call open() first", code="closed")
@@ -76,6 +156,11 @@ class Connection:
         finally:
             self.unfinished -= 1
         return cast("T", job.result)
+
+    def interrupt(self) -> None:
+        """End the statement that runs, from any thread; its job meets SQLITE_INTERRUPT."""
+        if self._shell is not None:
+            self._shell.inner.interrupt()
 
     async def close(self) -> None:
         """Finish the jobs, disconnect, end the thread; idempotent."""

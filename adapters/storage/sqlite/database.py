@@ -1,9 +1,9 @@
 """One open database file, on the storage's own event loop: lock, connections, who runs what.
 
 One connection writes, and closes last: SQLite folds the -wal into the file when the last
-connection closes, and that must be the one that also does every other checkpoint. One or two more
-only read. Whatever has been acknowledged is visible to them, because a read begins after COMMIT
-has returned.
+connection closes, and that must be the one that also does every other checkpoint (with two of them
+SQLite before 3.51.3 may lose pages). One or two more only read. Whatever has been acknowledged is
+visible to them, because a read begins after COMMIT has returned.
 """
 
 from __future__ import annotations
@@ -17,16 +17,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from ....actors.errors import ConfigurationError, StorageError
+from ....actors.errors import ConfigurationError, SessionError, StorageError
 from . import queries
+from .checkpoint import CHECKPOINT_BYTES, Checkpoints
 from .connection import Connection
 from .files import prepare
 from .lock import FileLock
-from .mapping import storage_error
+from .maintenance import Maintenance
+from .mapping import damaged, storage_error
+from .schedule import ScheduledBackups
 from .writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from ....actors.model import (
         MessageQuery,
@@ -36,7 +39,9 @@ if TYPE_CHECKING:
         SessionWrite,
         StoredSession,
     )
-    from ....actors.ports import WriteOutcome
+    from ....actors.ports import Backup, Verification, WriteOutcome
+    from .connection import JobConnection
+    from .schedule import Schedule
 
 T = TypeVar("T")
 
@@ -54,6 +59,8 @@ class Options:
     wal: bool
     synchronous: str
     lock_wait_seconds: float
+    wal_limit_bytes: int
+    schedule: Schedule | None
 
 
 class Database:
@@ -66,8 +73,27 @@ class Database:
         self._lock: FileLock | None = None
         self._writer_connection = Connection()
         self._readers: list[Connection] = []
+        # Invariant: what runs beside the calls; close() waits for it.
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.path = os.path.realpath(options.path)
         self.writer = Writer()
+        self.checkpoints = Checkpoints(self.path, options.wal_limit_bytes)
+        self.maintenance = Maintenance(
+            self.path,
+            wal=options.wal,
+            busy_seconds=options.busy_seconds,
+            writer=self.writer,
+            checkpoints=self.checkpoints,
+            connection=self._writer_connection,
+            set_up_reader=_set_up_reader,
+        )
+        self.scheduled: ScheduledBackups | None = None
         self.is_open = False
+
+    @property
+    def reopened(self) -> int:
+        """Connections that had to be made anew."""
+        return sum(each.reopened for each in (self._writer_connection, *self._readers))
 
     async def open(self) -> None:
         """Lock, look, connect; all or nothing."""
@@ -80,24 +106,34 @@ class Database:
                     f"SQLiteSessionStorage needs SQLite {minimum} or newer, this Python has "
                     f"{sqlite3.sqlite_version}"
                 )
-            path = os.path.realpath(self._options.path)  # noqa: ASYNC240 - this loop serves this file only
-            await self._acquire(FileLock(path))
+            await self._acquire(FileLock(self.path))
             try:
-                await self._connect(path)
+                await self._connect(self.path)
             except BaseException as error:
                 await self.close()
                 if isinstance(error, sqlite3.Error):
                     raise storage_error(error) from error
                 raise
             self.is_open = True
+            if self._options.schedule is not None:
+                self.scheduled = ScheduledBackups(
+                    self._options.schedule, self.path, self.maintenance
+                )
+                self._start(self.scheduled.run())
 
     def hurry(self) -> None:
-        """Stop waiting for the lock: the storage is to be closed."""
+        """Stop waiting for the lock, end maintenance: the storage is to be closed."""
         self._hurry.set()
+        self.maintenance.hurry()
+        if self.scheduled is not None:
+            self.scheduled.end()
 
     async def close(self) -> None:
         """Disconnect, the writer last, then let the next process in."""
         self.is_open = False
+        self.hurry()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         try:
             for connection in (*self._readers, self._writer_connection):
                 await connection.close()
@@ -107,13 +143,19 @@ class Database:
 
     async def commit(self, writes: Sequence[SessionWrite]) -> list[WriteOutcome]:
         """All in one transaction, in one hop."""
-        self._check_open()
-        return await self._writer_connection.run(partial(self.writer.commit, writes))
+        outcomes = await self._run(self._writer_connection, partial(self._commit, writes))
+        if self._options.wal and self.checkpoints.is_due():
+            self._start(self._checkpoint())
+        return outcomes
 
     async def read_back(self, session_ids: Sequence[str]) -> list[StoredSession | None]:
         """Behind every commit that was handed over: the writer's jobs run in order."""
-        self.writer.check()
-        return await self._run(self._writer_connection, partial(queries.load, session_ids))
+
+        def job(connection: sqlite3.Connection) -> list[StoredSession | None]:
+            self.writer.check()
+            return queries.load(session_ids, connection)
+
+        return await self._run(self._writer_connection, job)
 
     async def load(self, session_ids: Sequence[str]) -> list[StoredSession | None]:
         """As last committed."""
@@ -131,7 +173,36 @@ class Database:
         """Sessions of one user."""
         return await self._read(partial(queries.list_sessions, query))
 
+    async def optimize(self) -> None:
+        """Tidy up between the commits."""
+        await self._mapped(self.maintenance.optimize())
+
+    async def backup(self, path: str | os.PathLike[str]) -> Backup:
+        """All that is committed, in a new file."""
+        return await self._mapped(self.maintenance.backup(path))
+
+    async def verify(self) -> Verification:
+        """What is wrong with the file."""
+        return await self._mapped(self.maintenance.verify())
+
     # ------------------------------------------------------------ inside
+
+    def _commit(
+        self, writes: Sequence[SessionWrite], connection: JobConnection
+    ) -> list[WriteOutcome]:
+        if self._options.wal and self.checkpoints.is_over():
+            self.checkpoints.run(self.writer, connection)
+            if self.checkpoints.is_over():
+                return [_no_room_in_wal(self._options.wal_limit_bytes) for _ in writes]
+        return self.writer.commit(writes, connection)
+
+    async def _checkpoint(self) -> None:
+        await self._writer_connection.run(partial(self.checkpoints.run, self.writer))
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _acquire(self, lock: FileLock) -> None:
         loop = asyncio.get_running_loop()
@@ -153,37 +224,54 @@ class Database:
     async def _connect(self, path: str) -> None:
         prepare(path)
         options = self._options
-        await self._writer_connection.open(path, busy_seconds=options.busy_seconds)
-        await self._writer_connection.run(partial(_set_up_writer, options))
+        await self._writer_connection.open(
+            path, busy_seconds=options.busy_seconds, set_up=partial(_set_up_writer, options)
+        )
         await self._writer_connection.run(self.writer.start)
         for _ in range(options.readers if options.wal else 0):
             reader = Connection()
             self._readers.append(reader)
-            await reader.open(path, busy_seconds=options.busy_seconds)
-            await reader.run(_set_up_reader)
+            await reader.open(path, busy_seconds=options.busy_seconds, set_up=_set_up_reader)
 
     async def _read(self, job: Callable[[sqlite3.Connection], T]) -> T:
         # Without WAL a reader and the writer would shut each other out: one connection does it all.
         connection = min(self._readers, key=_by_load, default=self._writer_connection)
         return await self._run(connection, job)
 
-    async def _run(self, connection: Connection, job: Callable[[sqlite3.Connection], T]) -> T:
-        self._check_open()
+    async def _run(self, connection: Connection, job: Callable[[JobConnection], T]) -> T:
+        return await self._mapped(connection.run(job))
+
+    async def _mapped(self, doing: Coroutine[Any, Any, T]) -> T:
+        if not self.is_open:
+            doing.close()
+            raise StorageError("the storage is not open: call open() first", code="closed")
         try:
-            return await connection.run(job)
+            return await doing
         except sqlite3.Error as error:
             raise storage_error(error) from error
-
-    def _check_open(self) -> None:
-        if not self.is_open:
-            raise StorageError("the storage is not open: call open() first", code="closed")
+        except SessionError:
+            raise
+        except (LookupError, TypeError, ValueError) as error:
+            raise damaged(error) from error
 
 
 def _by_load(connection: Connection) -> int:
     return connection.unfinished
 
 
+def _no_room_in_wal(limit_bytes: int) -> StorageError:
+    return StorageError(
+        f"the -wal has reached wal_limit_bytes={limit_bytes}, because something has been reading "
+        "the database for long (a backup, a check, another program): nothing was written, try "
+        "again when it has ended",
+        code="busy",
+        retryable=True,
+    )
+
+
 def _set_up_writer(options: Options, connection: sqlite3.Connection) -> None:
+    # Also for the switch of the mode, whose commit is the deletion of a journal.
+    _set(connection, synchronous="EXTRA")
     mode = "wal" if options.wal else "delete"
     (actual,) = connection.execute(f"PRAGMA journal_mode = {mode}").fetchone()
     if actual != mode:
@@ -195,6 +283,7 @@ def _set_up_writer(options: Options, connection: sqlite3.Connection) -> None:
     # Deleting the journal is the commit when there is no WAL; only EXTRA syncs that deletion.
     extra = options.synchronous == "FULL" and not options.wal
     _set(connection, synchronous="EXTRA" if extra else options.synchronous)
+    _set(connection, wal_autocheckpoint=0, journal_size_limit=CHECKPOINT_BYTES)
     _set(connection, cache_size=-16384, temp_store="MEMORY", trusted_schema=0, cell_size_check=1)
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ....actors.errors import StorageError
+from . import copying
 from .mapping import storage_error
-from .schema import APPLICATION_ID, CREATE, USER_VERSION
+from .schema import APPLICATION_ID, CREATE, USER_VERSION, climb
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
 SMALLEST_DATABASE = 512
 """Bytes: one page of the smallest size."""
@@ -22,25 +23,32 @@ _NOT_YET = "this version cannot import it yet: choose another db_path and keep t
 
 
 def prepare(path: str) -> None:
-    """Refuse what is not ours, without a change; create what is not there yet.
+    """Refuse what is not ours, without a change; create or bring up to date what is.
 
-    Needs the lock. Afterwards the file has our tables, in rollback mode or in WAL.
+    Needs the lock. Afterwards the file has our tables, in rollback mode or in WAL. A kill at any
+    moment leaves the version before or the version after a step, each complete; before the first
+    step the file is copied to one beside it, so that the older program can be gone back to.
     """
     if not os.path.exists(path):  # noqa: PTH110 - a str all along
         # SQLite would create it readable for everybody; its -wal and -shm take the same mode.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    elif look(path):
+    elif look(path) == USER_VERSION:
         return
     with _connected(f"file:{quote(os.fsencode(path))}?mode=rw") as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        if not _is_ours(connection, path):  # it may have been in a -journal or -wal
-            for statement in CREATE:
-                connection.execute(statement)
-        connection.execute("COMMIT")
+        # The deletion of the journal is the commit: without EXTRA a power cut could bring it back.
+        connection.execute("PRAGMA synchronous = EXTRA")
+        version = _version_of(connection, path)  # it may have been in a -journal or -wal
+        if version == 0:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # a new file only can have it
+            _run_whole(connection, CREATE)
+        elif version < USER_VERSION:
+            copying.copy(connection, f"{path}.v{version}.bak")
+        for step in range(version, USER_VERSION) if version else ():
+            _run_whole(connection, climb(step))
 
 
-def look(path: str) -> bool:
-    """Whether it is ours; False: empty. Raises StorageError of code `foreign` or `corrupt`.
+def look(path: str) -> int:
+    """Its version; 0: empty. Raises StorageError of code `foreign` or `corrupt`.
 
     Reads only. `immutable` keeps SQLite from creating -wal and -shm beside a file of another
     program; where that program left a -wal, its content counts, so it is read in plain mode.
@@ -50,10 +58,17 @@ def look(path: str) -> bool:
     has_wal = os.path.exists(f"{path}-wal") and os.path.getsize(f"{path}-wal") > 0  # noqa: PTH110, PTH202
     immutable = "" if has_wal else "&immutable=1"
     with _connected(f"file:{quote(os.fsencode(path))}?mode=ro{immutable}") as connection:
-        return _is_ours(connection, path)
+        return _version_of(connection, path)
 
 
-def _is_ours(connection: sqlite3.Connection, path: str) -> bool:
+def _run_whole(connection: sqlite3.Connection, statements: Sequence[str]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in statements:
+        connection.execute(statement)
+    connection.execute("COMMIT")
+
+
+def _version_of(connection: sqlite3.Connection, path: str) -> int:
     try:
         (application_id,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -65,21 +80,25 @@ def _is_ours(connection: sqlite3.Connection, path: str) -> bool:
             raise _no_database(path) from error
         raise storage_error(error) from error
     if application_id == APPLICATION_ID:
-        if version != USER_VERSION:
-            raise _foreign(
-                path,
-                f"has the format {version}, this version of langswarm-session knows up to "
-                f"{USER_VERSION}",
-                "use the version that wrote it, or a newer one",
-            )
-        return True
+        return _known(version, path)
     if not tables and not application_id and not version:
-        return False
+        return 0
     if "session_messages" in tables:
         raise _foreign(path, "was written by LangSwarm 0.1.0", _NOT_YET)
     if "history" in columns:
         raise _foreign(path, "was written by LangSwarm V1", _NOT_YET)
     raise _foreign(path, "is a database of another program", "choose another db_path")
+
+
+def _known(version: int, path: str) -> int:
+    if not 1 <= version <= USER_VERSION:
+        raise _foreign(
+            path,
+            f"has the format {version}, this version of langswarm-session knows up to "
+            f"{USER_VERSION}",
+            "use the version that wrote it, or a newer one",
+        )
+    return version
 
 
 def _no_database(path: str) -> StorageError:

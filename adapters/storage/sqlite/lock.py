@@ -16,6 +16,7 @@ import weakref
 from typing import Final
 
 from ....actors.errors import StorageError
+from .mapping import os_error
 
 _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
@@ -80,11 +81,7 @@ def _read_holder(descriptor: int) -> str:
 
 
 def _unusable(path: str, error: OSError) -> StorageError:
-    denied = error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}
-    return StorageError(
-        f"cannot lock {path}: {error.strerror}; the folder must exist and be writable",
-        code="read_only" if denied else "io",
-    )
+    return os_error(error, f"cannot lock {path}; the folder must exist and be writable")
 
 
 def _forget_all() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 from functools import cache
 from typing import TYPE_CHECKING
 
 from ....actors.model import SessionStatus
+from .mapping import is_damage
 from .rows import (
     DOCUMENTS,
     MESSAGE,
@@ -19,7 +22,6 @@ from .rows import (
 from .schema import SEQ_BITS, SEQ_MAX
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Sequence
 
     from ....actors.model import (
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
         SessionRecord,
         StoredSession,
     )
+
+logger = logging.getLogger("langswarm.core.session")
 
 _CHUNK = 512
 """Ids per statement at most."""
@@ -46,8 +50,10 @@ _LOAD_UNFINISHED = f"""
     SELECT {_STORED} FROM turns AS t
     JOIN sessions AS s ON s.key = t.id >> {SEQ_BITS} AND t.id = {_OPEN_TURN}
     JOIN session_documents AS d ON d.session_key = s.key
-    WHERE t.state = 'open' ORDER BY t.id LIMIT ?
+    WHERE t.state = 'open' AND t.id BETWEEN ? AND ? ORDER BY t.id LIMIT ?
 """
+_OPEN_TURNS = "SELECT id FROM turns WHERE state = 'open' ORDER BY id"
+_LAST_ID = 2**63 - 1
 
 
 @cache
@@ -75,8 +81,25 @@ def load(session_ids: Sequence[str], connection: sqlite3.Connection) -> list[Sto
 
 
 def load_unfinished(limit: int, connection: sqlite3.Connection) -> list[StoredSession]:
-    """Up to `limit` sessions with an open turn."""
-    return [read_stored(row) for row in connection.execute(_LOAD_UNFINISHED, (limit,)).fetchall()]
+    """Up to `limit` sessions with an open turn; without those that are damaged."""
+    try:
+        rows = connection.execute(_LOAD_UNFINISHED, (0, _LAST_ID, limit)).fetchall()
+        return [read_stored(row) for row in rows]
+    except (sqlite3.DatabaseError, LookupError, TypeError, ValueError) as error:
+        if not is_damage(error):
+            raise
+    found: list[StoredSession] = []
+    for (turn_id,) in connection.execute(_OPEN_TURNS).fetchall():
+        try:
+            rows = connection.execute(_LOAD_UNFINISHED, (turn_id, turn_id, 1)).fetchall()
+            found.extend(read_stored(row) for row in rows)
+        except (sqlite3.DatabaseError, LookupError, TypeError, ValueError) as error:
+            if not is_damage(error):
+                raise
+            logger.exception("the open turn of session %s is damaged", turn_id >> SEQ_BITS)
+        if len(found) == limit:
+            break
+    return found
 
 
 def read_messages(

@@ -24,15 +24,19 @@ a codec may encode (encryption, compression) are ANY: text while `codec` is 0, e
 `key_id` names the key. Only open turns are in the index `turns_open`: it is how a start finds
 what a kill has left behind, at a price that does not depend on how much is stored.
 
-Everything is created in one transaction before the switch to WAL, so a file on disk is either
-empty or recognisably ours, also after a kill in mid-creation.
+`provider_purges` is the outbox of conversations that are kept by a provider and are to be deleted
+there: whoever deletes the session here adds a row in the same transaction.
+
+The tables are a ladder: STEPS[n] leads from version n to version n + 1, and a new file climbs all
+of it. Everything is created in one transaction before the switch to WAL, so a file on disk is
+either empty or recognisably ours, also after a kill in mid-creation. A step that has been released
+is never changed; what is wrong in one is mended by the next.
 """
 
 from __future__ import annotations
 
 APPLICATION_ID = 0x4C535353
 """Marks the file as ours, in its header ("LSSS")."""
-USER_VERSION = 1
 
 SEQ_BITS = 32
 SEQ_MAX = (1 << SEQ_BITS) - 1
@@ -51,7 +55,7 @@ COUNTERS = (
 
 _COUNTER_COLUMNS = "".join(f"    {name} INTEGER NOT NULL,\n" for name in COUNTERS)
 
-_TABLES = (
+_SESSIONS_AND_MESSAGES = (
     f"""
 CREATE TABLE sessions (
     key INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -132,9 +136,36 @@ CREATE INDEX turns_open ON turns (state) WHERE state = 'open'
 """,
 )
 
-CREATE = (
-    *(statement.strip() for statement in _TABLES),
-    f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {USER_VERSION}",
+_PROVIDER_PURGES = (
+    """
+CREATE TABLE provider_purges (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    provider TEXT NOT NULL,
+    provider_session_id TEXT NOT NULL,
+    queued_us INTEGER NOT NULL,
+    due_us INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    last_error TEXT,
+    UNIQUE (provider, provider_session_id)
+) STRICT
+""",
+    """
+CREATE INDEX provider_purges_due ON provider_purges (due_us)
+""",
 )
-"""To be run within one transaction."""
+
+STEPS = tuple(
+    tuple(statement.strip() for statement in step)
+    for step in (_SESSIONS_AND_MESSAGES, _PROVIDER_PURGES)
+)
+USER_VERSION = len(STEPS)
+
+
+def climb(version: int) -> tuple[str, ...]:
+    """The statements that lead from a version to the next, its number included."""
+    marks = () if version else (f"PRAGMA application_id = {APPLICATION_ID}",)
+    return (*STEPS[version], *marks, f"PRAGMA user_version = {version + 1}")
+
+
+CREATE = tuple(statement for version in range(USER_VERSION) for statement in climb(version))
+"""All of it, for a new file; to be run within one transaction."""

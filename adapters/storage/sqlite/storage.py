@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 import attrs
 
 from ....actors.errors import ConfigurationError, StorageError
-from ....actors.ports import ISessionStorage
+from ....actors.ports import ISessionStorage, StorageHealth
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,13 +22,17 @@ if TYPE_CHECKING:
         SessionWrite,
         StoredSession,
     )
-    from ....actors.ports import WriteOutcome
+    from ....actors.ports import Backup, Verification, WriteOutcome
     from ..loop_thread import LoopThread
     from .database import Database
+    from .schedule import Schedule
 
 DEFAULT_PATH: Final = "langswarm-session.db"
 MAX_READERS: Final = 2
 """More readers take the GIL and the page cache away from the writer: 8 cut it to a third."""
+
+LEAST_WAL: Final = 8 * 1024 * 1024
+"""Twice what a checkpoint begins at, so that the limit is never met without a reader."""
 
 Synchronous = Literal["FULL", "NORMAL", "OFF"]
 
@@ -48,6 +52,12 @@ class SQLiteStatistics:
     """Writes that ended as a conflict or an error."""
     failed_sync: bool = False
     """A sync failed: writes are refused until a restart."""
+    reopened: int = 0
+    """Connections that had to be made anew, because an error left them in doubt."""
+    checkpoints: int = 0
+    """How often the -wal was folded into the file."""
+    backups: int = 0
+    """Scheduled backups that were made."""
 
 
 class SQLiteSessionStorage(ISessionStorage):
@@ -72,6 +82,14 @@ class SQLiteSessionStorage(ISessionStorage):
     `synchronous`
         "FULL": an acknowledged write survives a power loss. "NORMAL" loses the last writes then,
         "OFF" may lose the file: for tests and throw-away data.
+    `wal_limit_bytes`
+        How long the -wal may grow while something reads the database for long, a backup or another
+        program; beyond it writes are refused with a StorageError of code `busy`. Without such a
+        reader it stays at some 4 MB.
+    `backup_enabled`, `backup_directory`, `backup_keep`, `backup_interval_hours`
+        Make a backup into the directory (default: `<db_path>.backups`) whenever the newest one
+        there is older than the interval, while the storage is open; keep the newest ones only.
+        One that fails is logged, told by `health()`, and tried again after an hour at most.
     """
 
     def __init__(
@@ -84,6 +102,11 @@ class SQLiteSessionStorage(ISessionStorage):
         enable_wal: bool = True,
         lock_wait_seconds: float = 0.0,
         synchronous: Synchronous = "FULL",
+        wal_limit_bytes: int = 1024**3,
+        backup_enabled: bool = False,
+        backup_directory: str | os.PathLike[str] | None = None,
+        backup_keep: int = 7,
+        backup_interval_hours: float = 24.0,
     ) -> None:
         self._path = _check_path(db_path)
         _check("pool_size", pool_size, pool_size >= 1, "1 or more")
@@ -93,6 +116,19 @@ class SQLiteSessionStorage(ISessionStorage):
         _check(
             "synchronous", synchronous, synchronous in get_args(Synchronous), "FULL, NORMAL, OFF"
         )
+        _check(
+            "wal_limit_bytes", wal_limit_bytes, wal_limit_bytes >= LEAST_WAL, f"{LEAST_WAL} or more"
+        )
+        _check("backup_keep", backup_keep, backup_keep >= 1, "1 or more")
+        hours = backup_interval_hours
+        _check("backup_interval_hours", hours, hours > 0, "more than 0")
+        self._wal_limit_bytes = wal_limit_bytes
+        self._backup_enabled = backup_enabled
+        self._backup_directory = os.path.abspath(  # noqa: PTH100 - as db_path
+            f"{self._path}.backups" if backup_directory is None else backup_directory
+        )
+        self._backup_keep = backup_keep
+        self._backup_interval_hours = float(hours)
         self._readers = min(pool_size, MAX_READERS)
         self._busy_seconds = float(pool_timeout)
         self._wal = enable_wal
@@ -112,7 +148,7 @@ class SQLiteSessionStorage(ISessionStorage):
         if self._hosted is None:
             return SQLiteStatistics(is_open=False)
         _, database = self._hosted
-        writer = database.writer
+        writer, scheduled = database.writer, database.scheduled
         return SQLiteStatistics(
             is_open=database.is_open,
             batches=writer.batches,
@@ -120,7 +156,17 @@ class SQLiteSessionStorage(ISessionStorage):
             writes=writer.writes,
             refused=writer.refused,
             failed_sync=writer.failed is not None,
+            reopened=database.reopened,
+            checkpoints=database.checkpoints.count,
+            backups=scheduled.count if scheduled is not None else 0,
         )
+
+    def health(self) -> StorageHealth:
+        if self._hosted is None:
+            return StorageHealth(is_open=False, facts={"path": self._path})
+        from .health import health_of  # noqa: PLC0415 - the driver: not before it is opened
+
+        return health_of(self._hosted[1])
 
     async def open(self) -> None:
         if self._hosted is not None and self._hosted[0].stopping:
@@ -163,6 +209,18 @@ class SQLiteSessionStorage(ISessionStorage):
         thread, database = self._checked()
         return await thread.call(database.list_sessions, query)
 
+    async def optimize(self) -> None:
+        thread, database = self._checked()
+        await thread.call(database.optimize)
+
+    async def backup(self, path: str | os.PathLike[str]) -> Backup:
+        thread, database = self._checked()
+        return await thread.call(database.backup, path)
+
+    async def verify(self) -> Verification:
+        thread, database = self._checked()
+        return await thread.call(database.verify)
+
     # ------------------------------------------------------------ inside
 
     def _start(self) -> tuple[LoopThread, Database]:
@@ -177,6 +235,8 @@ class SQLiteSessionStorage(ISessionStorage):
             wal=self._wal,
             synchronous=self._synchronous,
             lock_wait_seconds=self._lock_wait_seconds,
+            wal_limit_bytes=self._wal_limit_bytes,
+            schedule=self._schedule(),
         )
         database = Database(options)
         thread = LoopThread("langswarm-sqlite", teardown=database.close, interrupt=database.hurry)
@@ -186,6 +246,17 @@ class SQLiteSessionStorage(ISessionStorage):
         self._finalizer.atexit = False  # the thread has its own
         self._hosted = thread, database
         return self._hosted
+
+    def _schedule(self) -> Schedule | None:
+        if not self._backup_enabled:
+            return None
+        from .schedule import Schedule  # noqa: PLC0415 - most have none
+
+        return Schedule(
+            directory=self._backup_directory,
+            keep=self._backup_keep,
+            interval_seconds=self._backup_interval_hours * 3600,
+        )
 
     def _checked(self) -> tuple[LoopThread, Database]:
         if self._hosted is None:

@@ -23,7 +23,7 @@ import attrs
 
 from ....actors.errors import StorageError
 from ....actors.model import Committed, Conflict
-from .mapping import is_of_the_place, storage_error
+from .mapping import is_failed_sync, is_of_the_place, storage_error
 from .rows import (
     Row,
     changing_row,
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     from ....actors.model import SessionWrite
     from ....actors.ports import WriteOutcome
+    from .connection import JobConnection
 
 
 class _MisfitError(Exception):
@@ -121,6 +122,11 @@ class Writer:
         if self.failed is not None:
             raise _copy(self.failed)
 
+    def note(self, error: Exception) -> None:
+        """End writing if the disk has refused a sync."""
+        if is_failed_sync(error):
+            self.failed = storage_error(error)
+
     def start(self, connection: sqlite3.Connection) -> None:
         """Learn which keys were ever used; one process holds the file, so nobody else adds any."""
         row = connection.execute(
@@ -129,7 +135,7 @@ class Writer:
         self._last_key = row[0] if row else 0
 
     def commit(
-        self, writes: Sequence[SessionWrite], connection: sqlite3.Connection
+        self, writes: Sequence[SessionWrite], connection: JobConnection
     ) -> list[WriteOutcome]:
         """Outcomes in the order of the writes; never raises an Exception."""
         self.batches += 1
@@ -144,7 +150,7 @@ class Writer:
         return outcomes
 
     def _settle(
-        self, writes: Sequence[SessionWrite], keys: Sequence[int], connection: sqlite3.Connection
+        self, writes: Sequence[SessionWrite], keys: Sequence[int], connection: JobConnection
     ) -> list[WriteOutcome]:
         try:
             try:
@@ -161,6 +167,8 @@ class Writer:
                 return self._one_by_one(writes, keys, connection)
         except Exception as error:  # noqa: BLE001 - every caller must get an answer
             _roll_back(connection)
+            connection.doubt(error.__cause__ if isinstance(error.__cause__, Exception) else error)
+            self.note(error)
             mapped = error if isinstance(error, StorageError) else storage_error(error)
             return [_copy(mapped) for _ in writes]
 
@@ -204,10 +212,8 @@ class Writer:
         try:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
-            mapped = storage_error(error, committing=True)
-            if mapped.code == "failed_sync":
-                self.failed = mapped
-            raise mapped from error
+            self.note(error)
+            raise storage_error(error, committing=True) from error
 
     def _key_for(self, write: SessionWrite) -> int:
         if write.expected_revision:
@@ -254,8 +260,9 @@ def _verdict(write: SessionWrite, error: Exception, connection: sqlite3.Connecti
             return Conflict(stored[0], stored[1])
     if isinstance(error, _MisfitError | sqlite3.IntegrityError):
         return StorageError(
-            f"the write to session {record.session_id!r} does not fit what is stored: {error}",
-            code="unknown",
+            f"the write to session {record.session_id!r} does not fit what is stored: {error}; "
+            "nothing of it was written",
+            code="invalid",
         )
     return storage_error(error)
 

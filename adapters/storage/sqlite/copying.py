@@ -1,0 +1,122 @@
+"""A database into a new file, whole or not at all.
+
+SQLite's backup interface starts anew whenever another connection writes, so under load it would
+never end. Here the source holds one snapshot from the first page to the last: the copy is what was
+committed at that moment, and in WAL mode nobody waits for it. The price is that the -wal cannot
+start over meanwhile: it grows by what is written during the copy.
+
+`VACUUM INTO` would do the same in one statement that can be neither slowed down nor ended between
+two pages, and takes several times the processor's time.
+
+The copy grows under another name, is synced as it grows (one large sync at the end would hold up
+those of the writer), is checked, and only then gets its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from typing import TYPE_CHECKING
+
+from ....actors.errors import ConfigurationError, StorageError
+from .mapping import os_error, storage_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SLICE_PAGES = 256
+"""A step of the copy: one megabyte, after which it may be told to end."""
+
+
+def check_target(path: str) -> None:
+    """Raise ConfigurationError if something is there, or no folder for it."""
+    if os.path.lexists(path):
+        raise ConfigurationError(f"{path} exists: a backup overwrites nothing, choose another name")
+    if not os.path.isdir(os.path.dirname(path)):  # noqa: PTH112, PTH120 - str all along
+        raise ConfigurationError(f"there is no folder {os.path.dirname(path)} for a backup")  # noqa: PTH120
+
+
+def copy(
+    source: sqlite3.Connection,
+    path: str,
+    *,
+    goes_on: Callable[[], bool] = lambda: True,
+) -> int:
+    """Copy what is committed to `path`, replacing what is there; returns the size in bytes.
+
+    After an error nothing new is at `path`. Raises StorageError, of code `closed` once `goes_on()`
+    is false.
+    """
+    partial = f"{path}.partial"
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(partial)  # noqa: PTH108 - what a kill has left
+        descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            _fill(source, partial, descriptor, goes_on)
+            _check(partial)
+            os.fsync(descriptor)
+            size = os.fstat(descriptor).st_size
+            os.replace(partial, path)  # noqa: PTH105
+            _sync_folder(path)
+        finally:
+            os.close(descriptor)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(partial)  # noqa: PTH108
+    except sqlite3.Error as error:
+        raise storage_error(error) from error
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise os_error(error, f"the backup {path} could not be written") from error
+    return size
+
+
+def _fill(
+    source: sqlite3.Connection, partial: str, descriptor: int, goes_on: Callable[[], bool]
+) -> None:
+    def step(status: int, remaining: int, total: int) -> None:
+        del status, remaining, total
+        os.fdatasync(descriptor)
+        if not goes_on():
+            raise StorageError(
+                "the storage was closed during a backup; nothing is left of it",
+                code="closed",
+                retryable=True,
+            )
+
+    target = sqlite3.connect(partial, isolation_level=None)
+    source.execute("BEGIN")
+    try:
+        source.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()  # the snapshot begins
+        target.execute("PRAGMA journal_mode = OFF")
+        target.execute("PRAGMA synchronous = OFF")
+        source.backup(target, pages=SLICE_PAGES, progress=step)
+    finally:
+        target.close()
+        source.execute("COMMIT")
+
+
+def _check(partial: str) -> None:
+    """Open it as it will be opened, as a single file without a -wal."""
+    target = sqlite3.connect(partial, isolation_level=None)
+    try:
+        target.execute("PRAGMA journal_mode = DELETE")
+        problems = [text for (text,) in target.execute("PRAGMA quick_check(5)")]
+    finally:
+        target.close()
+    if problems != ["ok"]:
+        raise StorageError(
+            f"the backup is damaged, because the database is: {'; '.join(problems)}. Nothing is "
+            "left of it; keep the last good one",
+            code="corrupt",
+        )
+
+
+def _sync_folder(path: str) -> None:
+    descriptor = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)  # noqa: PTH120
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,166 @@
+"""Tidying up, backups and checks, beside the turns.
+
+What has to write (`optimize`) runs on the writer's connection as many small jobs, with the commits
+that have arrived in between; the size of a job follows from how long the last one took. What only
+reads (`backup`, `verify`) has a connection and a thread of its own, so that nobody waits for it: in
+WAL mode a reader's snapshot holds up no commit. Without WAL it would, so there it takes its turn on
+the writer's connection, and the turns wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from ....actors.errors import StorageError
+from ....actors.ports import Backup, Verification
+from . import copying
+from .connection import Connection
+from .mapping import storage_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .checkpoint import Checkpoints
+    from .connection import JobConnection
+    from .writer import Writer
+
+T = TypeVar("T")
+
+SLICE_SECONDS = 0.01
+"""How long a job of `optimize` should take: a commit that arrives meanwhile waits as long."""
+FIRST_PAGES = 16
+MOST_PAGES = 4096
+PROBLEMS = 100
+"""How many problems `verify` names at most."""
+
+
+class Maintenance:
+    """Of one open database; every method runs on the storage's own event loop."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        wal: bool,
+        busy_seconds: float,
+        writer: Writer,
+        checkpoints: Checkpoints,
+        connection: Connection,
+        set_up_reader: Callable[[sqlite3.Connection], object],
+    ) -> None:
+        self._path = path
+        self._wal = wal
+        self._busy_seconds = busy_seconds
+        self._writer = writer
+        self._checkpoints = checkpoints
+        self._connection = connection
+        self._set_up_reader = set_up_reader
+        self._one_at_a_time = asyncio.Lock()
+        self._reading: Connection | None = None
+        self._hurry = False
+
+    def hurry(self) -> None:
+        """End what is running: the storage is to be closed."""
+        self._hurry = True
+        if self._reading is not None:
+            self._reading.interrupt()
+
+    # ------------------------------------------------------------ optimize
+
+    async def optimize(self) -> None:
+        """Give free pages back, refresh the planner's statistics, cut the -wal."""
+        async with self._one_at_a_time:
+            pages = FIRST_PAGES
+            while not self._hurry:
+                left, seconds = await self._write(partial(_vacuum, pages))
+                if not left:
+                    break
+                pages = min(MOST_PAGES, max(1, int(pages * SLICE_SECONDS / max(seconds, 1e-6))))
+                if self._wal and self._checkpoints.is_due():
+                    await self._connection.run(partial(self._checkpoints.run, self._writer))
+            await self._write(_refresh_statistics)
+            if self._wal:
+                await self._connection.run(partial(self._checkpoints.truncate, self._writer))
+
+    async def _write(self, job: Callable[[JobConnection], T]) -> T:
+        def guarded(connection: JobConnection) -> T:
+            self._writer.check()
+            try:
+                return job(connection)
+            except sqlite3.Error as error:
+                self._writer.note(error)
+                raise
+
+        return await self._connection.run(guarded)
+
+    # ------------------------------------------------------------ backup and verify
+
+    async def backup(self, path: str | os.PathLike[str]) -> Backup:
+        """All that is committed now, in a new file."""
+        target = os.path.abspath(path)  # noqa: PTH100, ASYNC240 - as db_path
+        copying.check_target(target)
+        async with self._one_at_a_time:
+            size = await self._read(partial(copying.copy, path=target, goes_on=self._goes_on))
+        return Backup(path=target, size_bytes=size)
+
+    async def verify(self) -> Verification:
+        """What SQLite finds wrong with the file, table by table."""
+        async with self._one_at_a_time:
+            problems: list[str] = []
+            for table in await self._read(_tables):
+                problems.extend(await self._read(partial(_check_table, table)))
+            return Verification(problems=tuple(problems[:PROBLEMS]))
+
+    def _goes_on(self) -> bool:
+        return not self._hurry
+
+    async def _read(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        if self._hurry:
+            raise StorageError("the storage is closing", code="closed", retryable=True)
+        if not self._wal:
+            return await self._connection.run(job)
+        self._reading = reading = Connection()
+        try:
+            await reading.open(
+                self._path, busy_seconds=self._busy_seconds, set_up=self._set_up_reader
+            )
+            return await reading.run(job)
+        finally:
+            self._reading = None
+            await reading.close()
+
+
+def _vacuum(pages: int, connection: sqlite3.Connection) -> tuple[int, float]:
+    """Give `pages` free pages back to the file system; how many are left, and the time it took."""
+    began = time.monotonic()
+    connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+    (mode,) = connection.execute("PRAGMA auto_vacuum").fetchone()
+    (left,) = connection.execute("PRAGMA freelist_count").fetchone()
+    return left if mode == 2 else 0, time.monotonic() - began  # noqa: PLR2004 - 2 is INCREMENTAL
+
+
+def _refresh_statistics(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA analysis_limit = 200")
+    connection.execute("PRAGMA optimize").fetchall()
+
+
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+    return [name for (name,) in rows]
+
+
+def _check_table(table: str, connection: sqlite3.Connection) -> list[str]:
+    """Also in a snapshot of its own, so that the -wal may start over between two tables."""
+    try:
+        rows = connection.execute(f"PRAGMA integrity_check('{table}')").fetchmany(PROBLEMS)
+    except sqlite3.DatabaseError as error:
+        mapped = storage_error(error)
+        if mapped.code != "corrupt":
+            raise
+        return [f"{table}: {mapped}"]
+    return [f"{table}: {text}" for (text,) in rows if text != "ok"]
