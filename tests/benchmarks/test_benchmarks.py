@@ -1,0 +1,76 @@
+"""Every benchmark runs, in tiny sizes, and yields its figures. No time is asserted."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("send", "ask", "sqlite", "memory", "imports")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    file = tmp_path_factory.mktemp("benchmarks") / "report.json"
+    command = [sys.executable, "benchmarks/run.py", "--scale", "tiny", "--json", str(file)]
+    # The benchmarks are scripts: they find each other beside themselves.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    done = subprocess.run(
+        command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    for name in NAMES:
+        assert f"\n{name}, asyncio: " in done.stdout
+        assert f"\n{name}, trio: " in done.stdout
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def figures(report: dict[str, Any], name: str, backend: str) -> dict[str, dict[str, Any]]:
+    return {figure["name"].strip(): figure for figure in report["benchmarks"][name][backend]}
+
+
+def test_the_report_says_on_what_it_was_measured(report: dict[str, Any]) -> None:
+    assert set(report["machine"]) == {"cpus", "load", "python", "sqlite", "system"}
+    assert report["scale"] == "tiny"
+    assert tuple(report["benchmarks"]) == NAMES
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+class TestFigures:
+    def test_sends_and_asks_stand_beside_a_bare_round_trip(
+        self, report: dict[str, Any], backend: str
+    ) -> None:
+        for name in ("send", "ask"):
+            measured = figures(report, name, backend)
+            costs = [figure for figure in measured.values() if figure["unit"] == "us CPU"]
+            assert len(costs) == 3
+            for figure in costs:
+                assert figure["value"] > 0
+                assert figure["floor"] > 0
+
+    def test_the_bare_loop_stores_the_same_turns_in_two_commits_each(
+        self, report: dict[str, Any], backend: str
+    ) -> None:
+        measured = figures(report, "sqlite", backend)
+        assert measured["3 sessions x 2 turns"]["target"] == "ratio >= 0.25"
+        assert measured["commits"]["floor"] == 4
+        assert measured["commits"]["value"] >= 4
+
+    def test_idle_sessions_hold_no_task_and_no_descriptor(
+        self, report: dict[str, Any], backend: str
+    ) -> None:
+        measured = figures(report, "memory", backend)
+        assert measured["tasks per session"]["value"] == 0
+        assert measured["descriptors per session"]["value"] == 0
+        assert measured["live, 10 sessions, traced"]["value"] > 0
+
+    def test_a_session_on_memory_loads_neither_driver_nor_http_client(
+        self, report: dict[str, Any], backend: str
+    ) -> None:
+        measured = figures(report, "imports", backend)
+        assert measured["aiosqlite, httpx among them"]["value"] == 0
