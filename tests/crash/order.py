@@ -43,6 +43,7 @@ class Order:
     calls: int = 0
     padding: int = 40
     synchronous: str = "FULL"
+    wal: bool = True
     action: Action = "nothing"
     nth: int = -1
     times: int = 1

@@ -20,6 +20,7 @@ from .stack import IS_LONG, Nursery, tell
 POINTS = 320 if IS_LONG else 60
 POINTS_OF_OTHERS = 320 if IS_LONG else 20
 CUTS_PER_FAILED_SYNC = 4
+NOT_YET = pytest.mark.xfail(reason="a file is looked at without its hot journal", strict=False)
 
 
 @dataclass
@@ -77,16 +78,18 @@ def reports(
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("wal", [True, pytest.param(False, marks=NOT_YET)], ids=["wal", "journal"])
 def test_g3_g5_full_loses_nothing_at_a_power_cut(
-    nursery: Nursery, tmp_path: Path, backend: str
+    nursery: Nursery, tmp_path: Path, backend: str, wal: bool
 ) -> None:
     """synchronous=FULL, the default: nothing acknowledged lost, nothing half, file whole (G3)."""
-    recording = record(nursery, tmp_path, backend=backend)
-    found = reports(recording, POINTS, tmp_path / "image" / "sessions.db", 7, backend)
+    recording = record(nursery, tmp_path, backend=backend, wal=wal)
+    points = POINTS if wal or IS_LONG else POINTS // 2
+    found = reports(recording, points, tmp_path / "image" / "sessions.db", 7, backend)
     faults = {place: report.faults for place, report in found.items() if report.faults}
     most = max(report.acknowledged for report in found.values())
     tell(
-        f"FULL, {backend}: {len(found)} power cuts, up to {most} turns acknowledged, "
+        f"FULL, wal={wal}, {backend}: {len(found)} power cuts, up to {most} turns acknowledged, "
         f"{len(faults)} with a fault"
     )
     assert most > 100

@@ -56,7 +56,9 @@ class Sweep:
         self._backend = backend
         self._runs = 0
 
-    def run(self, action: Action = "nothing", nth: int = -1, **trouble: int) -> Run:
+    def run(
+        self, action: Action = "nothing", nth: int = -1, work: str = "fixed", **trouble: int
+    ) -> Run:
         """One process and its reopening."""
         self._runs += 1
         folder = self._folder / str(self._runs)
@@ -65,7 +67,8 @@ class Sweep:
         order = Order(
             path=str(path),
             journal=str(journal),
-            work="fixed",
+            work=work,
+            calls=3,
             backend=self._backend,
             padding=300,
             action=action,
@@ -74,11 +77,23 @@ class Sweep:
         )
         code = self._nursery.run(order)
         lines = read_journal(journal)
-        return Run(code, lines, anyio.run(examine, path, lines, backend=self._backend))
+        report = anyio.run(examine, path, lines, backend=self._backend)
+        backup = folder / "sessions.db.backup"
+        if backup.exists():
+            report.wrong += self._faults_of_backup(backup, lines)
+        return Run(code, lines, report)
 
-    def every(self, action: Action, upto: int = FOR_EVER, **trouble: int) -> dict[int, Run]:
+    def _faults_of_backup(self, backup: Path, lines: list[Line]) -> list[str]:
+        """What is called a backup has all that was acknowledged before it began."""
+        place = next(place for place, line in enumerate(lines) if "begins" in line)
+        report = anyio.run(examine, backup, lines[:place], backend=self._backend)
+        return [f"the backup: {fault}" for fault in report.faults + report.unopened]
+
+    def every(
+        self, action: Action, *, upto: int = FOR_EVER, work: str = "fixed", **trouble: int
+    ) -> dict[int, Run]:
         """A run for every call that is counted, or for a share."""
-        whole = self.run()
+        whole = self.run(work=work)
         assert (whole.code, whole.report.faults) == (0, []), self._nursery.said()
         counted: int = whole.lines[-1]["counted"]
         assert counted > 150, "SQLite does not write through the preloaded library"
@@ -86,7 +101,7 @@ class Sweep:
         step = 1 if IS_LONG else counted // SHARE
         start = random.Random(f"{action}{trouble}{self._backend}").randint(1, step)
         numbers = range(start, counted + 1, step)
-        return {number: self.run(action, number, **trouble) for number in numbers}
+        return {number: self.run(action, number, work, **trouble) for number in numbers}
 
 
 @pytest.fixture
@@ -147,18 +162,15 @@ def counted_in(run: Run) -> int:
     return int(run.lines[-1]["counted"])
 
 
-FULL: dict[str, dict[str, int]] = {
-    "once": {"error": ENOSPC},
-    "for some calls": {"error": ENOSPC, "times": 20},
-    "for ever": {"error": ENOSPC, "times": FOR_EVER},
-}
+FULL = {"once": 1, "for some calls": 20, "for ever": FOR_EVER}
+"""How many calls fail."""
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("how", FULL)
 def test_g3_a_full_disk_is_a_clean_failure_and_passes(sweep: Sweep, how: str) -> None:
     """ENOSPC: StorageError `full`, retryable, nothing stored; with room again all works (G3)."""
-    runs = sweep.every("fail", **FULL[how])
+    runs = sweep.every("fail", error=ENOSPC, times=FULL[how])
     summarize(f"ENOSPC {how}", runs)
     assert faults_of(runs) == {}
     survived(runs)
@@ -212,3 +224,23 @@ def test_g14_a_disk_that_answers_nothing_any_more_leaves_the_process_alive(sweep
     summarize("EIO for ever", runs)
     assert faults_of(runs) == {}
     survived(runs)
+
+
+BACKUP_TROUBLES: dict[str, tuple[Action, int]] = {
+    "kill": ("kill before", 0),
+    "EIO": ("fail", EIO),
+    "ENOSPC": ("fail", ENOSPC),
+}
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("how", BACKUP_TROUBLES)
+def test_g3_a_backup_is_whole_or_not_there(sweep: Sweep, how: str) -> None:
+    """Whatever fails in making one: a file of that name opens and has everything (G3, G5)."""
+    action, error = BACKUP_TROUBLES[how]
+    runs = sweep.every(action, work="with backup", error=error)
+    summarize(f"backup, {how}", runs)
+    assert faults_of(runs) == {}
+    if action == "fail":
+        survived(runs)
+    assert any("backup" in line for run in runs.values() for line in run.lines)

@@ -123,7 +123,11 @@ async def obtain(journal: Journal, manager: SessionManager, name: str) -> Sessio
 
 def manager_for(order: Order) -> SessionManager:
     """As a user makes it."""
-    storage = SQLiteSessionStorage(order.path, synchronous=order.synchronous)  # type: ignore[arg-type]
+    storage = SQLiteSessionStorage(
+        order.path,
+        enable_wal=order.wal,
+        synchronous=order.synchronous,  # type: ignore[arg-type]
+    )
     return create_session_manager(storage, idle_seconds=0.05)
 
 
