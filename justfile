@@ -35,6 +35,10 @@ check: test gates
 bench *args: (_env "test")
     {{ python }} benchmarks/run.py "$@"
 
+# Crash tests in full: kills, faults at every write and sync, power cuts (minutes; needs a C compiler)
+crash *args: (_env "test")
+    CRASH_TESTS=long {{ safe }} -m pytest -s tests/crash "$@"
+
 # Run the code blocks of README and docs, draw the diagrams anew
 docs: (_env "test")
     {{ safe }} -m pytest tests/docs
