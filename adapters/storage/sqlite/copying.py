@@ -78,7 +78,7 @@ def _fill(
 ) -> None:
     def step(status: int, remaining: int, total: int) -> None:
         del status, remaining, total
-        os.fdatasync(descriptor)
+        os.fsync(descriptor)
         if not goes_on():
             raise StorageError(
                 "the storage was closed during a backup; nothing is left of it",

@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SLICE_SECONDS = 0.01
+SLICE_SECONDS = 0.005
 """How long a job of `optimize` should take: a commit that arrives meanwhile waits as long."""
 FIRST_PAGES = 16
 MOST_PAGES = 4096
+INCREMENTAL = 2
+"""What `PRAGMA auto_vacuum` says then."""
 PROBLEMS = 100
 """How many problems `verify` names at most."""
 
@@ -76,10 +78,10 @@ class Maintenance:
         """Give free pages back, refresh the planner's statistics, cut the -wal."""
         async with self._one_at_a_time:
             pages = FIRST_PAGES
-            while not self._hurry:
-                left, seconds = await self._write(partial(_vacuum, pages))
-                if not left:
-                    break
+            free = await self._write(_free_pages)
+            while free > 0 and not self._hurry:
+                seconds = await self._write(partial(_vacuum, pages))
+                free -= pages
                 pages = min(MOST_PAGES, max(1, int(pages * SLICE_SECONDS / max(seconds, 1e-6))))
                 if self._wal and self._checkpoints.is_due():
                     await self._connection.run(partial(self._checkpoints.run, self._writer))
@@ -135,13 +137,19 @@ class Maintenance:
             await reading.close()
 
 
-def _vacuum(pages: int, connection: sqlite3.Connection) -> tuple[int, float]:
-    """Give `pages` free pages back to the file system; how many are left, and the time it took."""
-    began = time.monotonic()
-    connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+def _free_pages(connection: sqlite3.Connection) -> int:
+    """How many pages can be given back; none in a file of version 1, which cannot do it."""
     (mode,) = connection.execute("PRAGMA auto_vacuum").fetchone()
-    (left,) = connection.execute("PRAGMA freelist_count").fetchone()
-    return left if mode == 2 else 0, time.monotonic() - began  # noqa: PLR2004 - 2 is INCREMENTAL
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    return free if mode == INCREMENTAL else 0
+
+
+def _vacuum(pages: int, connection: sqlite3.Connection) -> float:
+    """Give that many free pages back to the file system; the seconds that it took."""
+    began = time.monotonic()
+    # As a script: sqlite3 ends a statement without columns after its first row, here a page.
+    connection.executescript(f"PRAGMA incremental_vacuum({pages})")
+    return time.monotonic() - began
 
 
 def _refresh_statistics(connection: sqlite3.Connection) -> None:
