@@ -76,6 +76,9 @@ class Limits:
     storage_batch_size: int = _limit(
         1_000, least=1, what="writes committed together; the others are the next batch"
     )
+    storage_queue_size: int = _limit(
+        100_000, least=1, what="writes waiting, at most one a live session; beyond: CapacityError"
+    )
     window_cache_bytes: int = _limit(
         32 * 1024 * 1024, least=0, what="prompt windows of all sessions; beyond: read again"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errors import RuntimeClosedError, StorageError
+from .errors import CapacityError, RuntimeClosedError, StorageError
 from .model import Committed, Conflict
 
 if TYPE_CHECKING:
@@ -15,6 +15,16 @@ if TYPE_CHECKING:
 def closed_error() -> RuntimeClosedError:
     """For what comes after the end."""
     return RuntimeClosedError("the runtime is closed; nothing was stored")
+
+
+def storage_is_behind(limit: int, content: str | None) -> CapacityError:
+    """For what would have to wait behind `limit` writes."""
+    return CapacityError(
+        f"{limit} writes wait for the storage (limit storage_queue_size); the message was not "
+        "queued: send it again later",
+        content=content,
+        retry_after_seconds=1.0,
+    )
 
 
 def load_failed(failure: object) -> StorageError | RuntimeClosedError:

@@ -107,10 +107,9 @@ class StorageActor:
             ("batches", "writes", "failed", "resolved", "loads", "load_batches", "recovered"), 0
         )
         self._largest_batch = 0
+        # The last error that was not the fault of one write, and whether it came since a commit.
         self.last_error: Exception | None = None
-        """The last one that was not the fault of a write; see `is_failing`."""
         self.is_failing = False
-        """Whether the last commit, load or opening met such an error."""
 
     # -------------------------------------------------------- plain calls
 
@@ -133,6 +132,11 @@ class StorageActor:
         if not self._loading:
             self._loading = True
             self._executor.start(Context(), self._load_all)
+
+    @property
+    def waiting_writes(self) -> int:
+        """Writes that were handed over and are in no batch yet."""
+        return len(self._writes)
 
     def statistics(self) -> StorageStatistics:
         """A snapshot of the storage actor."""
@@ -316,13 +320,9 @@ class StorageActor:
             return await self._read_back(writes, error)
         except BaseException as error:  # noqa: BLE001 - the end of the loop included: see above
             return await self._read_back(writes, error)
-        unknown = [
-            index
-            for index, outcome in enumerate(outcomes)
-            if isinstance(outcome, StorageError) and outcome.outcome == "unknown"
-        ]
-        for index in unknown:
-            [outcomes[index]] = await self._read_back([writes[index]], outcomes[index])
+        for index, outcome in enumerate(outcomes):
+            if isinstance(outcome, StorageError) and outcome.outcome == "unknown":
+                [outcomes[index]] = await self._read_back([writes[index]], outcome)
         return outcomes
 
     async def _read_back(self, writes: list[SessionWrite], cause: object) -> list[WriteOutcome]:

@@ -31,6 +31,7 @@ from .errors import (
 from .idle import IdleList
 from .mailbox import Ticket
 from .model import StoredSession
+from .outcomes import storage_is_behind
 from .ports import Notice
 from .prompt import WindowCache
 from .quarantine import Quarantine
@@ -179,6 +180,10 @@ class Supervisor:
             raise RuntimeClosedError(self._closing, content=getattr(command, "content", None))
         if self._quarantine:
             self._refuse_quarantined(session_id)
+        if self.storage.waiting_writes >= self.limits.storage_queue_size:
+            raise storage_is_behind(
+                self.limits.storage_queue_size, getattr(command, "content", None)
+            )
         actor = self._actors.get(session_id)
         if actor is None:
             self._refuse_crowd(command)
