@@ -40,29 +40,37 @@ class Answer:
     async def receive(
         self, provider: IProvider, request: ProviderRequest, is_wanted: Callable[[], bool]
     ) -> None:
-        """Ask, and listen until `Completed`, or until nobody wants to know any more."""
+        """Ask, and listen until the stream ends, or until nobody wants to know any more."""
         stream = provider.stream(request)
         try:
             async for event in stream:
                 if not is_wanted():
                     return
-                if isinstance(event, TextDelta):
-                    self._take(event.text)
-                elif isinstance(event, Completed):  # pyright: ignore[reportUnnecessaryIsInstance]
-                    self._complete(event)
-                    return
-                else:
-                    raise TypeError(f"a provider yields TextDelta or Completed, not {event!r}")
+                self._hear(event)
         finally:
             aclose = getattr(stream, "aclose", None)
             if aclose is not None:
                 await aclose()
-        raise ProviderError(
-            "the provider's stream ended without Completed: the answer was cut off",
-            code="truncated",
-            provider=self.provider,
-            retryable=True,
-        )
+        if self.completed is None:
+            raise ProviderError(
+                "the provider's stream ended without Completed: the answer was cut off",
+                code="truncated",
+                provider=self.provider,
+                retryable=True,
+            )
+
+    def _hear(self, event: object) -> None:
+        # Listening goes on after Completed until the stream ends by itself: a generator that
+        # wraps another one would else leave that one open.
+        if self.completed is not None:
+            self.completed = None
+            raise TypeError("a provider yields nothing after Completed")
+        if isinstance(event, TextDelta):
+            self._take(event.text)
+        elif isinstance(event, Completed):
+            self._complete(event)
+        else:
+            raise TypeError(f"a provider yields TextDelta or Completed, not {event!r}")
 
     def _take(self, text: object) -> None:
         if not isinstance(text, str):

@@ -68,8 +68,8 @@ class SessionExistsError(SessionError, ValueError):
 
     def __init__(self, session_id: str) -> None:
         super().__init__(
-            f"a session {session_id!r} exists; open it with get_session(), or leave session_id "
-            "out to get a fresh one"
+            f"the session id {session_id!r} is taken; if the session is yours, open it with "
+            "get_session(); else choose another id, or leave session_id out"
         )
         self.session_id = session_id
 
@@ -123,7 +123,10 @@ class WithdrawnError(SessionError, RuntimeError):
 
 
 class RuntimeClosedError(SessionError, RuntimeError):
-    """The runtime is shutting down or closed; the message did not run and is handed back (G13)."""
+    """The runtime is shutting down or closed; the message did not run and is handed back (G13).
+
+    Nothing of it ran, so it is safe to send again, to the manager that follows.
+    """
 
     retryable = True
 
@@ -158,10 +161,6 @@ class MailboxFullError(OverloadError):
 
 class CapacityError(OverloadError):
     """`max_live_sessions` are busy and none became free within `queue_timeout_seconds`."""
-
-
-class DeadlineExceededError(OverloadError, TimeoutError):
-    """A deadline passed before the work was done."""
 
 
 # ---------------------------------------------------------------- providers

@@ -230,6 +230,18 @@ class Notice:
     error: Exception | None = None
 
 
+@attrs.frozen(kw_only=True)
+class GuestStatistics:
+    """A snapshot. Counts are since the manager was made."""
+
+    middleware: int
+    hooks: int
+    subscribers: int
+    failed_hook_calls: int
+    dropped_hook_calls: int
+    """Calls that found their session's lane full."""
+
+
 class IGuests(ABC):
     """Middleware, hooks and event subscribers, as the actors see them."""
 
@@ -250,6 +262,10 @@ class IGuests(ABC):
         """Tell hooks and subscribers. Plain, never raises, never waits (G10)."""
 
     @abstractmethod
+    def statistics(self) -> GuestStatistics | None:
+        """A snapshot; None: there never was a guest."""
+
+    @abstractmethod
     async def drain(self, seconds: float) -> None:
         """Let the hooks that are queued finish, at most this long."""
 
@@ -264,6 +280,9 @@ class NoGuests(IGuests):
 
     def publish(self, notice: Notice, context: Context) -> None:
         """Nobody to tell."""
+
+    def statistics(self) -> None:
+        """Nothing to count."""
 
     async def drain(self, seconds: float) -> None:
         """Nothing to wait for."""

@@ -412,6 +412,8 @@ class SessionActor:
             self.system.turn_ended(turn)
         if self._reload and self.phase is Phase.LIVE:
             self._restart()
+        elif self.queued and self.phase is Phase.LIVE:
+            self.system.yield_place(self)
         self.pump()
 
     def step_lost(self, error: SessionError) -> None:

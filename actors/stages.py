@@ -71,6 +71,7 @@ class Cause(Enum):
     LOADED = "loaded"
     CREATE = "its first message creates it"
     RELOAD = "crashed, or the stored state is in doubt"
+    YIELD = "others wait for its place"
     DROP = "evicted, failed to load, or closed"
 
 
@@ -83,6 +84,7 @@ PHASES: dict[tuple[Phase, Cause], Phase] = {
     (Phase.LOADING, Cause.CREATE): Phase.LIVE,
     (Phase.LOADING, Cause.DROP): Phase.DROPPED,
     (Phase.LIVE, Cause.RELOAD): Phase.LOADING,
+    (Phase.LIVE, Cause.YIELD): Phase.WAITING,
     (Phase.LIVE, Cause.DROP): Phase.DROPPED,
 }
 

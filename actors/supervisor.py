@@ -4,8 +4,8 @@ It holds one slot per session that is doing anything, live or not. A slot that i
 be evicted, so a long answer never counts as idleness; one that is idle is dropped by a plain call.
 
 When all live places are taken by busy sessions, further ones wait in line, first come first
-served, until `queue_timeout_seconds`. A place that becomes free goes to the head of the line
-before the session that freed it can take it again (G12).
+served, until `queue_timeout_seconds`. A session that has more to do goes to the end of the line
+after each step while others wait, so nobody waits for more than one step of each ahead (G12).
 
 A session whose actor crashes is restarted from the storage; one that crashes more than
 `max_restarts` times within the window is quarantined: its messages are answered with the error,
@@ -260,6 +260,17 @@ class Supervisor:
             actor.pump()
         else:
             self._load(actor)
+
+    def yield_place(self, actor: SessionActor) -> None:
+        """After a step: let those who wait for a live place go first (G12)."""
+        if not self._waiting:
+            return
+        self._live -= 1
+        actor.move(Cause.YIELD)
+        actor.state = None
+        self.windows.drop(actor.session_id)
+        self._waiting[actor] = self.backend.now() + self.limits.queue_timeout_seconds
+        self._admit_waiting()
 
     def _admit_waiting(self) -> None:
         while self._waiting and self._has_place():

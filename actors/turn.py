@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+import anyio
+
 from .answer import Answer, describe
 from .decisions import SendMessage, TurnResult, close_turn, open_turn
 from .errors import (
@@ -24,10 +26,11 @@ from .errors import (
     RuntimeBugError,
     RuntimeClosedError,
     SessionError,
+    StorageError,
     TurnInterruptedError,
 )
 from .model import EMPTY_JSON, MessageRecord, Role, TurnState, changed
-from .stages import Event, Stage, next_stage
+from .stages import TRANSITIONS, Event, Stage, next_stage
 from .values import check_text, printable
 from .watch import Watched
 
@@ -35,11 +38,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from .mailbox import Ticket
+    from .model import SessionWrite
     from .session_actor import SessionActor
     from .wait import Scope
 
 T = TypeVar("T")
 
+_RETRY_PAUSES_SECONDS = (0.05, 0.25)
 _CLOSED = {
     TurnState.COMPLETED: Event.COMPLETE,
     TurnState.FAILED: Event.FAIL,
@@ -354,7 +359,7 @@ class Turn:
     async def _close(self, result: TurnResult) -> None:
         actor = self._actor
         write = close_turn(actor.loaded_state(), result, actor.system.wall_clock_us())
-        await actor.commit(write)
+        await self._commit_patiently(write)
         self._advance(_CLOSED[result.state])
         if self._question is not None:
             actor.turn_closed(self._question, write)
@@ -366,6 +371,19 @@ class Turn:
             self._tell(self._error or self._interrupted())
         actor.step_ended()
 
+    async def _commit_patiently(self, write: SessionWrite) -> None:
+        """The answer is there and paid for: a passing fault of the storage shall not lose it."""
+        for pause_seconds in _RETRY_PAUSES_SECONDS:
+            try:
+                await self._actor.commit(write)
+            except StorageError as error:
+                if not error.retryable or error.outcome == "unknown":
+                    raise
+                await anyio.sleep(pause_seconds)
+            else:
+                return
+        await self._actor.commit(write)
+
     # -------------------------------------------------------- ends
 
     def _refuse(self, error: Exception) -> None:
@@ -376,7 +394,8 @@ class Turn:
 
     def _lose(self, error: SessionError) -> None:
         """The end could not be stored: the actor loads again and closes what is open there."""
-        self.stage = Stage.LOST
+        if (self.stage, Event.LOSE) in TRANSITIONS:
+            self._advance(Event.LOSE)
         self._tell(error)
         self._actor.step_lost(error)
 

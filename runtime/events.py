@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import anyio.lowlevel
 import attrs
 
 from ..actors.errors import ConfigurationError
@@ -135,6 +136,7 @@ class EventStream:
             return SessionEvent(type="gap", cursor=self._buffer[0].cursor, missed=missed)
         if not self._buffer:
             raise StopAsyncIteration
+        await anyio.lowlevel.checkpoint()
         return self._buffer.popleft()
 
 

@@ -18,7 +18,7 @@ import attrs
 
 from ..actors.answer import describe
 from ..actors.errors import MessageRefused, MiddlewareError
-from ..actors.ports import IGuests, Notice
+from ..actors.ports import GuestStatistics, IGuests, Notice
 from ..actors.values import check_text, encode_object
 from ..actors.wait import current_backend
 from ..actors.watch import Watched
@@ -122,18 +122,6 @@ class _Call:
     context: Context
 
 
-@attrs.frozen(kw_only=True)
-class GuestStatistics:
-    """A snapshot. Counts are since the manager was made."""
-
-    middleware: int
-    hooks: int
-    subscribers: int
-    failed_hook_calls: int
-    dropped_hook_calls: int
-    """Calls that found their session's lane full."""
-
-
 class Guests(IGuests):
     """All guests of one manager."""
 
@@ -144,6 +132,7 @@ class Guests(IGuests):
         self._middleware: list[ISessionMiddleware] = []
         self._hooks: list[object] = []
         self._streams: WeakSet[EventStream] = WeakSet()
+        self._ended = False
         self._cursor = 0
         # Invariant: a session has a lane exactly while a call of it waits or runs.
         self._lanes: dict[str, deque[_Call]] = {}
@@ -168,12 +157,15 @@ class Guests(IGuests):
     ) -> EventStream:
         """A stream of what happens from now on."""
         stream = EventStream(types=types, session_id=session_id, buffer_size=buffer_size)
+        if self._ended:
+            stream.close()
         self._streams.add(stream)
         self.is_listening = True
         return stream
 
     def close_streams(self) -> None:
-        """No more events."""
+        """No more events; streams asked for later are at their end at once."""
+        self._ended = True
         for stream in list(self._streams):
             stream.close()
 

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ..actors.errors import RuntimeClosedError
+from ..actors.errors import ConfigurationError, RuntimeClosedError
 from ..actors.executor import Executor, ExecutorStatistics, start_detached
 from ..actors.storage_actor import StorageActor, StorageStatistics
 from ..actors.supervisor import SessionHeader, Supervisor, SupervisorStatistics
@@ -44,10 +44,18 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from ..actors.limits import Limits
-    from ..actors.ports import IGuests, IProvider, ISessionStorage
+    from ..actors.ports import GuestStatistics, IGuests, IProvider, ISessionStorage
     from ..actors.wait import Backend
 
 logger = logging.getLogger("langswarm.core.session")
+
+# A storage finishes what was handed over; one that hangs longer does not come back.
+_STORAGE_CLOSE_SECONDS = 30.0
+
+_CLOSED = "the session manager is closed; make a new one"
+
+# Which host uses a storage object, by the object's id: alive as long as the host, which holds it.
+_holders: weakref.WeakValueDictionary[int, Host] = weakref.WeakValueDictionary()
 
 _forks = 0
 
@@ -68,6 +76,8 @@ class RuntimeStatistics:
     supervisor: SupervisorStatistics
     storage: StorageStatistics
     executor: ExecutorStatistics
+    guests: GuestStatistics | None
+    """None: this manager never had a guest."""
 
 
 class Anchor:
@@ -160,17 +170,22 @@ class Runtime:
         await supervisor.drain(self._drain_seconds)
         await host.guests.drain(max(grace, until - self.backend.now()))
         for provider in set(host.providers.values()):
-            with self.backend.scope(self.backend.now() + grace):
-                await _close(provider.aclose)
-        await _close(self.storage.aclose)
+            await self._close(provider.aclose, grace)
+        await self._close(self.storage.aclose, _STORAGE_CLOSE_SECONDS)
         await self.executor.join(grace)
 
-
-async def _close(aclose: Callable[[], Awaitable[None]]) -> None:
-    try:
-        await aclose()
-    except (SystemExit, Exception):
-        logger.exception("closing failed")
+    async def _close(self, aclose: Callable[[], Awaitable[None]], seconds: float) -> None:
+        """Close something of a guest's or the storage's, whatever it does."""
+        try:
+            with self.backend.scope(self.backend.now() + seconds) as scope:
+                await aclose()
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            logger.exception("closing failed")
+        else:
+            if scope.cancelled_caught:
+                logger.error("closing did not end within %g s: %r", seconds, aclose)
 
 
 def _warn_busy(busy: int, why: str) -> None:
@@ -220,7 +235,7 @@ class Host:
         runtime = self._runtime
         if runtime is not None and self._forks == _forks and runtime.backend.is_current():
             if self._closed or runtime.finished:
-                raise RuntimeClosedError("the session manager is closed; make a new one")
+                raise RuntimeClosedError(_CLOSED)
             return runtime
         return self._start()
 
@@ -242,19 +257,33 @@ class Host:
             )
         backend = current_backend()
         if self._closed:
-            raise RuntimeClosedError("the session manager is closed; make a new one")
-        before = self._runtime
-        if before is not None and not before.finished and before.backend.is_alive():
+            raise RuntimeClosedError(_CLOSED)
+        if self.is_running():
             raise RuntimeError(
                 "this session manager is in use on another event loop that is still running; "
                 "make one manager per event loop"
             )
+        self._claim_storage()
         self._runtime = runtime = Runtime(self, backend)
         if self._task_group is not None:
             runtime.owner = Context().run(self._task_group.start_soon, runtime.own)
         else:
             runtime.owner = start_detached(backend, runtime.own)
         return runtime
+
+    def _claim_storage(self) -> None:
+        holder = _holders.get(id(self.storage))
+        if holder is not None and holder is not self and holder.is_running():
+            raise ConfigurationError(
+                "this storage object is in use by another session manager, and the two would "
+                "undo each other's work; make one storage object per manager"
+            )
+        _holders[id(self.storage)] = self
+
+    def is_running(self) -> bool:
+        """Whether a runtime of this host has not ended yet."""
+        runtime = self._runtime
+        return runtime is not None and not runtime.finished and runtime.backend.is_alive()
 
     async def aclose(self, drain_seconds: float | None) -> None:
         """Wind down and wait for it; idempotent, from any task but one of the runtime's own."""
@@ -305,4 +334,5 @@ class Host:
             supervisor=runtime.supervisor.statistics(),
             storage=runtime.storage.statistics(),
             executor=runtime.executor.statistics(),
+            guests=self.guests.statistics(),
         )

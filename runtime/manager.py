@@ -94,8 +94,7 @@ class Manager:
         stored. Raises RuntimeError from inside a turn or a hook, which would wait for itself.
         """
         await self._anchor.host.aclose(drain_seconds)
-        if self._guests is not None:
-            self._guests.close_streams()
+        self._known_guests().close_streams()
 
     def statistics(self) -> RuntimeStatistics | None:
         """A snapshot of supervisor, storage actor and executor; None before the first use."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from langswarm.core.session.actors.errors import (
     CapacityError,
     ConfigurationError,
-    DeadlineExceededError,
     InvalidMessageError,
     MailboxFullError,
     MessageNotFoundError,
@@ -32,7 +31,6 @@ from langswarm.core.session.actors.errors import (
 __all__ = [
     "CapacityError",
     "ConfigurationError",
-    "DeadlineExceededError",
     "InvalidMessageError",
     "MailboxFullError",
     "MessageNotFoundError",

@@ -32,7 +32,7 @@ class SessionManager(Manager):
         storage_config: keywords for the storage, where it is given by name.
         providers: provider objects by the name that sessions ask for. "mock" is always there;
             None as its value means just that.
-        middleware: see every message, in this order.
+        middleware: see every user message and every answer, in this order.
         hooks: are told what happened, in this order.
         event_previews: put the beginning of messages into events; off, since events travel.
         task_group: run the runtime in this group instead of in the background of the event loop;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from langswarm.core.session.actors.mailbox import Ticket
+from langswarm.core.session.actors.mailbox import Ticket, TicketState
 from langswarm.core.session.actors.model import Role, SessionStatus
 from langswarm.core.session.actors.ports import Backup, ISessionStorage, StorageHealth, Verification
 from langswarm.core.session.runtime.events import SessionEvent
@@ -29,5 +29,6 @@ __all__ = [
     "SessionStatus",
     "StorageHealth",
     "Ticket",
+    "TicketState",
     "Verification",
 ]

@@ -11,7 +11,14 @@ from langswarm.core.session.actors.ports import (
     ProviderSettings,
     TextDelta,
 )
-from langswarm.core.session.adapters.providers.mock import MockProvider, MockProviderSession
+from langswarm.core.session.adapters.providers.mock import (
+    MockProvider,
+    MockProviderSession,
+    fault,
+    hang,
+    reply,
+    truncate,
+)
 
 __all__ = [
     "Completed",
@@ -23,4 +30,8 @@ __all__ = [
     "ProviderRequest",
     "ProviderSettings",
     "TextDelta",
+    "fault",
+    "hang",
+    "reply",
+    "truncate",
 ]
