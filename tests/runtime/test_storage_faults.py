@@ -83,11 +83,14 @@ async def test_g3_a_commit_of_unknown_outcome_is_read_back_and_goes_on(
 async def test_g5_a_failed_closing_commit_leaves_an_interrupted_turn_and_a_usable_session(
     store: Store, fault: Fault
 ) -> None:
-    """G5: never acknowledged; the open turn is closed before the next message runs."""
+    """G5: never acknowledged; the open turn is closed before the next message runs.
+
+    The fault outlasts the two further tries that an answer is worth.
+    """
     storage, provider = Faulty(store.storage()), Echo()
     async with create_session_manager(storage, providers={"openai": provider}) as manager:
         session = await new_session(manager)
-        storage.faults = [None, fault]
+        storage.faults = [None, fault, fault, fault]
         first, second = session.submit("one"), session.submit("two")
         assert isinstance(await outcome(first), StorageError)
         assert (await outcome(second)).content == "answer to two"
@@ -95,6 +98,19 @@ async def test_g5_a_failed_closing_commit_leaves_an_interrupted_turn_and_a_usabl
         metrics = await session.get_metrics()
         assert (metrics.interrupted_turns, metrics.completed_turns) == (1, 1)
         assert [m.seq for m in await session.get_messages()] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("fault", LOST, ids=named)
+async def test_g3_an_answer_survives_a_passing_fault_of_its_commit(
+    store: Store, fault: Fault
+) -> None:
+    """G3: the answer is there and paid for; a clean, retryable failure is tried again."""
+    storage = Faulty(store.storage())
+    async with create_session_manager(storage, providers={"openai": Echo()}) as manager:
+        session = await new_session(manager)
+        storage.faults = [None, fault]
+        assert (await session.send_message("one")).content == "answer to one"
+        assert_turns(await session.get_messages(), ["one"])
 
 
 async def test_g3_what_cannot_be_known_is_said_to_be_unknown(store: Store) -> None:
