@@ -40,7 +40,8 @@ def load_failed(failure: object) -> StorageError | RuntimeClosedError:
 def unknown_outcome(cause: object, error: BaseException) -> StorageError:
     """Neither the commit nor reading back has told."""
     text = f"it is not known whether the write was stored ({cause!r}; reading back: {error!r})"
-    return StorageError(text, code="unknown", outcome="unknown")
+    code = cause.code if isinstance(cause, StorageError) else "unknown"
+    return StorageError(text, code=code, outcome="unknown")
 
 
 def outcome_found(write: SessionWrite, stored: StoredSession | None, cause: object) -> WriteOutcome:

@@ -206,6 +206,9 @@ class SessionActor:
         command = ticket.command
         write = decide(self.session_id, self.state, command, self.system.wall_clock_us())
         if write is None:
+            # Nothing to write is success only where what was read is sure to last (G3).
+            if self.system.storage.stopped_by is not None:
+                raise self.system.storage.stopped_by
             ticket.succeed(self.state)
             return
         self._step = ticket

@@ -134,6 +134,14 @@ class StorageActor:
             self._executor.start(Context(), self._load_all)
 
     @property
+    def stopped_by(self) -> StorageError | None:
+        """The failed sync after which nothing is written any more; what is read may not last."""
+        error = self.last_error
+        if isinstance(error, StorageError) and error.code == "failed_sync":
+            return error
+        return None
+
+    @property
     def waiting_writes(self) -> int:
         """Writes that were handed over and are in no batch yet."""
         return len(self._writes)

@@ -132,7 +132,6 @@ class Guests(IGuests):
         self._middleware: list[ISessionMiddleware] = []
         self._hooks: list[object] = []
         self._streams: WeakSet[EventStream] = WeakSet()
-        self._ended = False
         self._cursor = 0
         # Invariant: a session has a lane exactly while a call of it waits or runs.
         self._lanes: dict[str, deque[_Call]] = {}
@@ -157,15 +156,12 @@ class Guests(IGuests):
     ) -> EventStream:
         """A stream of what happens from now on."""
         stream = EventStream(types=types, session_id=session_id, buffer_size=buffer_size)
-        if self._ended:
-            stream.close()
         self._streams.add(stream)
         self.is_listening = True
         return stream
 
     def close_streams(self) -> None:
-        """No more events; streams asked for later are at their end at once."""
-        self._ended = True
+        """No more events."""
         for stream in list(self._streams):
             stream.close()
 

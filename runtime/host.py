@@ -280,6 +280,11 @@ class Host:
             )
         _holders[id(self.storage)] = self
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `aclose()` was called: for good."""
+        return self._closed
+
     def is_running(self) -> bool:
         """Whether a runtime of this host has not ended yet."""
         runtime = self._runtime

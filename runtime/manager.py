@@ -94,7 +94,8 @@ class Manager:
         stored. Raises RuntimeError from inside a turn or a hook, which would wait for itself.
         """
         await self._anchor.host.aclose(drain_seconds)
-        self._known_guests().close_streams()
+        if self._guests is not None:
+            self._guests.close_streams()
 
     def statistics(self) -> RuntimeStatistics | None:
         """A snapshot of supervisor, storage actor and executor; None before the first use."""
@@ -250,6 +251,8 @@ class Manager:
         """
         size = self._anchor.host.limits.event_buffer_size
         stream: EventStream = self._known_guests().subscribe(types, session_id, size)
+        if self._anchor.host.is_closed:
+            stream.close()
         return stream
 
     # -------------------------------------------------------- inside
