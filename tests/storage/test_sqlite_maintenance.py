@@ -14,11 +14,7 @@ from langswarm.core.session import create_session_manager
 from langswarm.core.session.actors.errors import ConfigurationError, StorageError
 from langswarm.core.session.actors.model import Committed
 from langswarm.core.session.adapters.storage.memory import InMemorySessionStorage
-from langswarm.core.session.adapters.storage.sqlite import (
-    SQLiteSessionStorage,
-    copying,
-    maintenance,
-)
+from langswarm.core.session.adapters.storage.sqlite import SQLiteSessionStorage, maintenance
 
 from ..contract.builders import change, commit, contents, create, message, new
 from .inside import on_writer, pragma
@@ -60,7 +56,7 @@ class Held:
             self.reached.set()
             assert self.go.wait(20)
 
-        monkeypatch.setattr(copying.os, "fsync", held)
+        monkeypatch.setattr(os, "fsync", held)
 
 
 async def in_thread(function: Callable[..., Any], *args: Any) -> None:
@@ -135,7 +131,7 @@ class TestABackup:
 
         await large(storage)
         with monkeypatch.context() as patched:
-            patched.setattr(copying.os, step, full)
+            patched.setattr(os, step, full)
             with pytest.raises(StorageError, match="No space left") as caught:
                 await storage.backup(path.with_name("backup.db"))
         assert (caught.value.code, caught.value.retryable) == ("full", True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -164,7 +165,7 @@ class TestADamagedPage:
             supervisor = manager._anchor.host.runtime().supervisor
             actor = supervisor.storage
             for name in ("s0", "s1", "s2", "s3", "s4"):
-                actor.load(name, lambda found, name=name: answers.__setitem__(name, found))
+                actor.load(name, partial(answers.__setitem__, name))
             for name in ("s0", "s1", "s3", "s4"):
                 session = await manager.get_session(name)
                 assert [m.content for m in await session.get_messages()] == ["text 1"]

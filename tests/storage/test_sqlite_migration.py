@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from langswarm.core.session import create_session_manager
 from langswarm.core.session.actors.errors import StorageError
-from langswarm.core.session.adapters.storage.sqlite import SQLiteSessionStorage, files, schema
+from langswarm.core.session.adapters.storage.sqlite import SQLiteSessionStorage, copying, schema
 
 from .inside import pragma
 
@@ -103,7 +103,7 @@ async def test_without_room_for_the_backup_the_file_is_left_as_it_is(
         raise failure
 
     with monkeypatch.context() as patched:
-        patched.setattr(files.copying, "copy", full)
+        patched.setattr(copying, "copy", full)
         with pytest.raises(StorageError, match="no room"):
             await SQLiteSessionStorage(old).open()
     assert (rows_of(old), schema_of(old)) == (before, tables)
