@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("langswarm.core.session")
 
+_CANCELLATIONS = 20
+"""How often winding down begins again after a `Task.cancel()`; its steps may be repeated."""
+
 
 @attrs.frozen(kw_only=True)
 class ExecutorStatistics:
@@ -156,8 +159,18 @@ class _AsyncioTasks:
             await park()
         finally:
             with self._backend.scope(shield=True):
-                await wind_down()
+                await self._insist(wind_down)
             self._owned = False
+
+    async def _insist(self, wind_down: Callable[[], Awaitable[None]]) -> None:
+        """A loop that ends may cancel its tasks more than once; nobody else would close."""
+        for _ in range(_CANCELLATIONS):
+            try:
+                await wind_down()
+            except self._asyncio.CancelledError:
+                continue
+            return
+        logger.error("the runtime was cancelled too often to end cleanly")
 
     async def join(self, seconds: float) -> None:
         until = self._loop.time() + seconds

@@ -170,7 +170,9 @@ class AsyncioBackend:
         return self._asyncio.current_task()
 
     def is_current(self) -> bool:
-        return self._asyncio._get_running_loop() is self.loop  # noqa: SLF001 - documented, never raises
+        # Both run in one thread where trio is a guest of asyncio: see which of them the task is of.
+        running = self._asyncio._get_running_loop()  # noqa: SLF001 - documented, never raises
+        return running is self.loop and not _in_trio_task()
 
     def is_alive(self) -> bool:
         return self.loop.is_running()
@@ -248,10 +250,7 @@ class TrioBackend:
             return None
 
     def is_current(self) -> bool:
-        try:
-            return self._low.current_trio_token() is self._token
-        except RuntimeError:
-            return False
+        return self._low.in_trio_task() and self._low.current_trio_token() is self._token
 
     def is_alive(self) -> bool:
         try:
@@ -273,13 +272,17 @@ class TrioBackend:
 def _nothing() -> None: ...
 
 
+def _in_trio_task() -> bool:
+    trio_loaded = sys.modules.get("trio")
+    return trio_loaded is not None and bool(trio_loaded.lowlevel.in_trio_task())
+
+
 def current_backend() -> Backend:
     """The event loop that runs the caller.
 
     Raises RuntimeError where no asyncio or trio loop is running.
     """
-    trio_loaded = sys.modules.get("trio")
-    if trio_loaded is not None and trio_loaded.lowlevel.in_trio_task():
+    if _in_trio_task():
         return TrioBackend()
     asyncio_loaded = sys.modules.get("asyncio")
     if asyncio_loaded is not None and asyncio_loaded._get_running_loop() is not None:  # noqa: SLF001
