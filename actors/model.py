@@ -22,16 +22,29 @@ EMPTY_JSON = "{}"
 T = TypeVar("T", bound="attrs.AttrsInstance")
 
 
+if TYPE_CHECKING:
+    from attrs import frozen as record
+else:
+    # Type checkers see these values frozen and keyword-only. At run time they are plain slotted
+    # classes: what `object.__setattr__` costs per field was a tenth of a turn's CPU.
+    def record(*, kw_only: bool = False) -> Callable[[type], type]:
+        """As `attrs.define`."""
+        del kw_only
+        return attrs.define
+
+
 @cache
-def _fields(cls: type[attrs.AttrsInstance]) -> tuple[tuple[str, ...], Callable[[Any], Any]]:
-    names = tuple(field.name for field in attrs.fields(cls))
-    return names, attrgetter(*names)
+def _fields_of(cls: type[attrs.AttrsInstance]) -> Callable[[Any], tuple[Any, ...]]:
+    return attrgetter(*(field.name for field in attrs.fields(cls)))
 
 
 def changed(value: T, **changes: Any) -> T:
-    """A copy with some fields changed: `attrs.evolve` at a third of its cost, four times a turn."""
-    names, values = _fields(type(value))
-    return type(value)(**{**dict(zip(names, values(value), strict=True)), **changes})
+    """A copy with some fields changed: `attrs.evolve` at a fifth of its cost, four times a turn."""
+    cls = type(value)
+    copy = cls(*_fields_of(cls)(value))
+    for name, new in changes.items():
+        setattr(copy, name, new)
+    return copy
 
 
 class Role(StrEnum):
@@ -60,7 +73,7 @@ class TurnState(StrEnum):
     INTERRUPTED = "interrupted"
 
 
-@attrs.frozen(kw_only=True)
+@record(kw_only=True)
 class MessageRecord:
     """One message of a session's history.
 
@@ -85,7 +98,7 @@ class MessageRecord:
     """The turn that replaced it; 0: visible."""
 
 
-@attrs.frozen(kw_only=True)
+@record(kw_only=True)
 class TurnRecord:
     """One turn: a user message on its way to an answer. `turn_no` counts 1, 2, 3, ..."""
 
@@ -106,7 +119,7 @@ class TurnRecord:
     payload_hash: bytes | None = None
 
 
-@attrs.frozen(kw_only=True)
+@record(kw_only=True)
 class Counters:
     """Lifetime counts of a session; clearing the history does not lower them."""
 
@@ -122,7 +135,7 @@ class Counters:
     """Sum over completed turns, open commit to close."""
 
 
-@attrs.frozen(kw_only=True)
+@record(kw_only=True)
 class SessionRecord:
     """The small facts of a session, rewritten by every commit."""
 
@@ -150,7 +163,7 @@ class SessionRecord:
     counters: Counters = attrs.field(factory=Counters)
 
 
-@attrs.frozen(kw_only=True)
+@record(kw_only=True)
 class SessionDocuments:
     """The larger, rarely changing parts of a session, as JSON objects; stored apart.
 
@@ -164,7 +177,7 @@ class SessionDocuments:
     context_version: int = 0
 
 
-@attrs.frozen(kw_only=True)
+@record(kw_only=True)
 class StoredSession:
     """All that an actor holds of its session; messages stay in the storage."""
 
@@ -174,7 +187,7 @@ class StoredSession:
     """Set exactly when `record.open_turn_no` is."""
 
 
-@attrs.frozen(kw_only=True)
+@record(kw_only=True)
 class SessionWrite:
     """What one commit changes of one session, all or nothing (G5).
 
@@ -196,14 +209,14 @@ class SessionWrite:
     opens_turn: bool = False
 
 
-@attrs.frozen
+@record()
 class Committed:
     """The write is durable; `key` is the storage's number of the session."""
 
     key: int
 
 
-@attrs.frozen
+@record()
 class Conflict:
     """The write was refused: the storage holds another revision (0: no such session) or epoch."""
 

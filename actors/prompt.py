@@ -56,11 +56,14 @@ class PromptWindow:
 
     def with_user_message(self, content: str, max_messages: int) -> tuple[PromptMessage, ...]:
         """The whole prompt: system, what fits of the history, the new user message last."""
+        question = PromptMessage(role=Role.USER, content=content)
+        if len(self.recent) < max_messages:
+            return (*self.system, *self.recent, question)
         recent = list(self.recent)
         start = max(0, len(recent) + 1 - max_messages)
         while start < len(recent) and recent[start].role is not Role.USER:
             start += 1
-        return (*self.system, *recent[start:], PromptMessage(role=Role.USER, content=content))
+        return (*self.system, *recent[start:], question)
 
 
 def _size(message: PromptMessage) -> int:
@@ -92,9 +95,13 @@ class WindowCache:
 
     def put(self, session_id: str, window: PromptWindow) -> None:
         """Keep the window (again, after it grew), if the budget allows."""
-        self.drop(session_id)
+        before = self._windows.get(session_id)
         self._windows[session_id] = (window, window.bytes)
-        self.bytes += window.bytes
+        if before is None:
+            self.bytes += window.bytes
+        else:
+            self.bytes += window.bytes - before[1]
+            self._windows.move_to_end(session_id)
         while self.bytes > self._budget:
             _, (_, size) = self._windows.popitem(last=False)
             self.bytes -= size

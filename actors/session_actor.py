@@ -108,7 +108,7 @@ class SessionActor:
         self.turn: Turn | None = None
         self._mailbox: Mailbox | None = None
         # Invariant: not None from taking a message to its end; nothing else runs meanwhile (G2).
-        self._step: object | None = None
+        self._step: Turn | Ticket[Any] | SessionWrite | None = None
         self._in_flight = False
         self._failure: Exception | None = None
         self._reload = False
@@ -200,7 +200,7 @@ class SessionActor:
         turn = Turn(self, ticket)
         self._step = self.turn = turn
         self.system.turn_began(turn)
-        self.system.executor.start(ticket.context, turn.run)
+        turn.begin()
 
     def _begin_command(self, ticket: Ticket[Any]) -> None:
         command = ticket.command
@@ -268,7 +268,13 @@ class SessionActor:
             else:
                 done(self._refused(write, outcome))
         except Exception as error:  # noqa: BLE001 - a bug must not leave the session stuck
-            self.step_lost(bug_of(self.session_id, error))
+            bug = bug_of(self.session_id, error)
+            if self.turn is not None:
+                self.turn.lose(bug)
+                return
+            if isinstance(self._step, Ticket):
+                self._step.fail(bug)
+            self.step_lost(bug)
 
     def _committed(self, write: SessionWrite, outcome: Committed) -> StoredSession:
         """Apply: the only place where the state changes."""
@@ -293,28 +299,6 @@ class SessionActor:
         if isinstance(outcome, StorageError) and outcome.outcome == "unknown":
             self._reload = True
         return outcome
-
-    async def commit(self, write: SessionWrite) -> None:
-        """For turns: commit and apply. Raises what the storage said.
-
-        The end of the event loop may cancel the task natively in here; the write is on its way
-        all the same, so this waits on until it is decided.
-        """
-        ends: list[StoredSession | SessionError] = []
-        cell = self.backend.cell()
-
-        def done(end: StoredSession | SessionError) -> None:
-            ends.append(end)
-            cell.set(None)
-
-        self.submit_write(write, done)
-        while not ends:
-            try:
-                await cell.wait()
-            except BaseException:  # noqa: BLE001 - see above; the turn ends itself afterwards
-                cell = self.backend.cell()
-        if isinstance(ends[0], SessionError):
-            raise ends[0]
 
     def turn_closed(self, question: MessageRecord, write: SessionWrite) -> None:
         """Keep the window in step with the history: failed turns are no part of it."""

@@ -264,9 +264,10 @@ class StorageActor:
                     self._counts["recovered"] += 1
                 elif isinstance(outcome, StorageError) and outcome.code == "corrupt":
                     # its own load meets the damage again, and closes the turn or fails alone
-                    logger.error("%s cannot be recovered: %s", write.after.record, outcome)
+                    record = write.after.record
+                    logger.error("session %s is not recovered: %s", record.session_id, outcome)
                     self._note(outcome)
-                    damaged.add(write.after.record.key)
+                    damaged.add(record.key)
                 else:
                     raise StorageError(
                         f"a turn that was cut off could not be closed: {outcome}", code="unknown"

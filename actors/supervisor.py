@@ -140,7 +140,7 @@ class Supervisor:
         # Invariant: exactly the LIVE actors with nothing to do.
         self._idle = IdleList()
         self._turns: dict[Turn, None] = {}
-        # Invariant: at or before the first overdue_at of any turn; None: there was none to watch.
+        # Invariant: at or before the first date of any turn; None: there was none to watch.
         self._watch_turns_at: float | None = None
         self._quarantine = Quarantine(limits)
         self._counts = dict.fromkeys(
@@ -359,7 +359,7 @@ class Supervisor:
         while self._waiting and next(iter(self._waiting.values())) <= now:
             self._turn_away(next(iter(self._waiting)))
         if self._watch_turns_at is not None and self._watch_turns_at <= now:
-            self._abandon_overdue(now)
+            self._check_turns(now)
         self._quarantine.forget(now)
         return self._next_due()
 
@@ -387,25 +387,37 @@ class Supervisor:
     # -------------------------------------------------------- turns
 
     def turn_began(self, turn: Turn) -> None:
-        """A turn is running."""
+        """A turn is running. One watch serves all of them: they all have the same time."""
         self._turns[turn] = None
         if self._watch_turns_at is None:
-            self._watch_turns_at = turn.overdue_at()
-            self._wake_at(self._watch_turns_at)
+            self._watch_turns_at = turn.deadline
+            self._wake_at(turn.deadline)
+
+    def turn_hurried(self) -> None:
+        """A guest was cancelled before its time: see whether it obeys."""
+        due = self.backend.now() + self.limits.cancel_grace_seconds
+        if self._watch_turns_at is None or due < self._watch_turns_at:
+            self._watch_turns_at = due
+            self._wake_at(due)
 
     def turn_ended(self, turn: Turn) -> None:
         """It no longer is."""
         self._turns.pop(turn, None)
 
-    def _abandon_overdue(self, now: float) -> None:
-        for turn in [turn for turn in self._turns if turn.overdue_at() <= now]:
-            if turn.in_guest:
+    def _check_turns(self, now: float) -> None:
+        """Cancel the guests whose time is over; abandon those that ignored that."""
+        grace = self.limits.cancel_grace_seconds
+        for turn in [turn for turn in self._turns if turn.deadline <= now]:
+            if not turn.is_cancelled:
+                turn.expire()
+            elif turn.deadline + grace <= now and turn.in_guest:
                 self._abandon(turn)
-        due = min((turn.overdue_at() for turn in self._turns), default=None)
-        if due is not None:
-            # A turn that waits for its storage is not abandoned; look again later, not at once.
-            due = max(due, now + self.limits.cancel_grace_seconds)
-        self._watch_turns_at = due
+        dates = [
+            # A turn that waits for its storage is never abandoned: look again, but not at once.
+            max(turn.deadline, now) + grace if turn.is_cancelled else turn.deadline
+            for turn in self._turns
+        ]
+        self._watch_turns_at = min(dates, default=None)
 
     def _abandon(self, turn: Turn) -> None:
         self._counts["abandoned"] += 1
@@ -485,13 +497,8 @@ class Supervisor:
             logger.error("%d sessions did not come to rest before the end", self.busy)
 
     def _interrupt_turns(self, reason: RuntimeClosedError) -> None:
-        now = self.backend.now()
-        for turn in self._turns:
-            turn.hurry(now)
+        for turn in list(self._turns):
             turn.interrupt(reason)
-        if self._turns:
-            self._watch_turns_at = now + self.limits.cancel_grace_seconds
-            self._wake_at(self._watch_turns_at)
 
     @property
     def busy(self) -> int:

@@ -1,9 +1,10 @@
 """One turn, from the head of the mailbox to its end; the way it may go is the table in stages.py.
 
 Two commits frame the conversation with the provider: the first stores the user message and the
-open turn, the second the answer and the end. The turn's own task runs guest code (middleware,
-provider) only between those, inside cancel scopes that belong to the turn. So an interruption ends
-the guest and never a commit, and what was opened in the storage is closed.
+open turn, the second the answer and the end. A turn has a task only while guest code (middleware,
+provider) runs, inside cancel scopes that belong to the turn; the commits go on in the storage
+actor's call-backs. So an interruption, or the end of the event loop, ends the guest and never a
+commit, and what was opened in the storage is closed.
 
 A guest that ignores its cancellation is abandoned: another task goes on from there with what had
 arrived, and whatever the guest says later is dropped. A turn that waits for its storage is never
@@ -12,9 +13,12 @@ abandoned: what is being written must be known before anyone is answered.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from contextvars import copy_context
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
+import attrs
 
 from .answer import Answer, describe
 from .decisions import SendMessage, TurnResult, close_turn, open_turn
@@ -29,7 +33,7 @@ from .errors import (
     StorageError,
     TurnInterruptedError,
 )
-from .model import EMPTY_JSON, MessageRecord, Role, TurnState, changed
+from .model import EMPTY_JSON, MessageRecord, Role, TurnState
 from .stages import TRANSITIONS, Event, Stage, next_stage
 from .values import check_text, printable
 from .watch import Watched
@@ -38,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from .mailbox import Ticket
-    from .model import SessionWrite
+    from .model import SessionWrite, StoredSession
     from .session_actor import SessionActor
     from .wait import Scope
 
@@ -63,7 +67,6 @@ class Turn:
         "_actor",
         "_answer",
         "_context",
-        "_deadline",
         "_error",
         "_generation",
         "_interruption",
@@ -71,7 +74,10 @@ class Turn:
         "_resumed_id",
         "_scope",
         "_ticket",
+        "_tries",
+        "deadline",
         "in_guest",
+        "is_cancelled",
         "stage",
         "task",
     )
@@ -87,7 +93,11 @@ class Turn:
         self._generation = 0
         self._scope: Scope | None = None
         self._interruption: SessionError | None = None
-        self._deadline = actor.backend.now() + actor.system.limits.turn_timeout_seconds
+        # When the guest must end. The supervisor watches it, so there is no timer per turn.
+        self.deadline = actor.backend.now() + actor.system.limits.turn_timeout_seconds
+        # Invariant: whether the guest's scope is cancelled, or will be as soon as it is entered.
+        self.is_cancelled = False
+        self._tries = 0
         self._question: MessageRecord | None = None
         self._resumed_id: str | None = None
         self._answer = Answer(actor.loaded_state().record.provider, actor.system.limits)
@@ -104,58 +114,57 @@ class Turn:
         """End the guest that is running and close the turn with what had arrived. Plain call."""
         if self._interruption is None and self.stage is not Stage.CLOSING:
             self._interruption = reason
-            if self._scope is not None:
-                self._scope.cancel()
+            self.deadline = min(self.deadline, self._actor.backend.now())
+            self._actor.system.turn_hurried()
+            self.expire()
 
-    def overdue_at(self) -> float:
-        """When the guest must have ended, cancelled or not; later it is abandoned."""
-        return self._deadline + self._actor.system.limits.cancel_grace_seconds
-
-    def hurry(self, until: float) -> None:
-        """It was interrupted: its guest has until then."""
-        self._deadline = min(self._deadline, until)
+    def expire(self) -> None:
+        """Its time is over: end the guest, as a failure if it was not interrupted before."""
+        self.is_cancelled = True
+        if self._scope is not None:
+            self._scope.cancel()
 
     def abandon(self) -> None:
         """Go on without the guest, which ignored its cancellation (G15). Only while in_guest."""
         self._generation += 1
         self.in_guest = False
         self.task = None
-        executor = self._actor.system.executor
         if self.stage is Stage.ADMITTED:
             self._refuse(self._refusal())
         elif self.stage is Stage.RUNNING:
             if self._interruption is None:
                 self._error = self._timed_out()
-            executor.start(self._context, self._go_on, self._conclude)
+            self._start(self._conclude)
         else:
             self._error = MiddlewareError("a middleware hung on the answer, which is dropped")
-            executor.start(self._context, self._go_on, self._close_failed)
+            self._start(self._close_failed)
 
     # -------------------------------------------------------- the task
 
-    async def run(self) -> None:
-        """The whole turn. Whatever happens, the ticket is settled and the actor goes on."""
-        await self._go_on(self._from_the_start)
+    def begin(self) -> None:
+        """Start it. Whatever happens, the ticket is settled and the actor goes on."""
+        if self._actor.system.guests.has_middleware:
+            self._start(self._admit)
+        else:
+            self._open(self._command())
+
+    def _start(self, part: Callable[[], Awaitable[None]]) -> None:
+        self._actor.system.executor.start(self._context, self._go_on, part)
 
     async def _go_on(self, part: Callable[[], Awaitable[None]]) -> None:
         self.task = self._actor.backend.current_task()
         try:
             await part()
+            self.task = None
         except _AbandonedError:
             return  # not an error, because another task has taken the turn over
         except SessionError as error:
-            self._lose(error)
+            self.lose(error)
         except Exception as error:  # noqa: BLE001 - a bug ends its turn, not its neighbours
-            self._lose(bug_of(self.session_id, error))
+            self.lose(bug_of(self.session_id, error))
         except BaseException as error:
-            self._lose(RuntimeClosedError(f"the program is ending: {describe(error)}"))
+            self.lose(RuntimeClosedError(f"the program is ending: {describe(error)}"))
             raise
-
-    async def _from_the_start(self) -> None:
-        message = await self._admit()
-        if message is not None and await self._open(message):
-            await self._converse(message.content)
-            await self._conclude()
 
     def _advance(self, event: Event) -> None:
         self.stage = next_stage(self.stage, event)
@@ -178,12 +187,10 @@ class Turn:
 
     # -------------------------------------------------------- before the first commit
 
-    async def _admit(self) -> SendMessage | None:
-        """The message as the middleware wants it, or None: refused."""
+    async def _admit(self) -> None:
+        """Open the turn with the message as the middleware wants it, or refuse."""
         command = self._command()
         system = self._actor.system
-        if not system.guests.has_middleware:
-            return command
         record = self._actor.loaded_state().record
         provisional = MessageRecord(
             seq=record.last_seq + 1,
@@ -198,8 +205,9 @@ class Turn:
             check_text(content, "the message", max_bytes=system.limits.max_message_bytes)
         except SessionError as error:
             self._refuse(error)
-            return None
-        return SendMessage(content=content, metadata=metadata)
+            return
+        self._context = copy_context()  # the provider sees what the middleware set there
+        self._open(SendMessage(content=content, metadata=metadata))
 
     def _command(self) -> SendMessage:
         command = self._ticket.command
@@ -212,7 +220,7 @@ class Turn:
         filtered = ("", "")
         with self._actor.backend.scope() as scope:
             self._scope = scope
-            if self._interruption is not None:
+            if self.is_cancelled:
                 scope.cancel()
             filtered = await self._filter(message)
         self._scope = None
@@ -234,39 +242,52 @@ class Turn:
                 raise self._handed_back("the event loop is ending") from error
             raise MiddlewareError(f"a middleware failed: {describe(error)}") from error
 
-    async def _open(self, message: SendMessage) -> bool:
-        """The first commit. False: refused, and nothing is stored."""
+    def _open(self, message: SendMessage) -> None:
+        """Hand the first write over."""
         if self._interruption is not None:
             self._refuse(self._refusal())
-            return False
+            return
         actor = self._actor
         state = actor.loaded_state()
         pending = actor.system.pending_settings(actor.session_id)
         try:
             settings = actor.merged_settings(pending)
-            write = open_turn(state, message, actor.system.wall_clock_us(), settings=settings)
-            await actor.commit(write)
         except InvalidMessageError as error:
             # Too large together with what is stored; kept, they would refuse every later turn.
             actor.system.settings_saved(actor.session_id, pending)
             self._refuse(ConfigurationError(f"{error}; what was set last is dropped"))
-            return False
-        except SessionError as error:
-            self._refuse(error)
-            return False
-        self._advance(Event.OPENED)
-        actor.system.settings_saved(actor.session_id, pending)
+            return
+        write = open_turn(state, message, actor.system.wall_clock_us(), settings=settings)
         self._resumed_id = None if state.record.dirty else state.record.provider_session_id
+        actor.submit_write(write, partial(self._opened, write, pending))
+
+    def _opened(
+        self, write: SessionWrite, pending: dict[str, Any], end: StoredSession | SessionError
+    ) -> None:
+        """The first commit is decided."""
+        if isinstance(end, SessionError):
+            self._refuse(end)
+            return
+        actor = self._actor
+        self._advance(Event.OPENED)
+        if pending:
+            actor.system.settings_saved(actor.session_id, pending)
         self._question = write.messages[0]
         actor.publish("message_sent", self._context, message=self._question)
-        return True
+        self._start(self._converse)
 
     # -------------------------------------------------------- between the commits
 
-    async def _converse(self, content: str) -> None:
-        """Ask the provider; what it says and how it ends is in the turn afterwards."""
+    async def _converse(self) -> None:
+        """Ask the provider, then end the turn with what it said."""
         self._advance(Event.ASK)
+        await self._ask()
+        await self._conclude()
+
+    async def _ask(self) -> None:
+        """What the provider says, and how it ends, is in the turn afterwards."""
         actor, answer = self._actor, self._answer
+        content = "" if self._question is None else self._question.content
         failure: Exception | None = None
         mine = self._generation
         try:
@@ -275,9 +296,9 @@ class Turn:
             self._error = error
             return
         try:
-            with actor.backend.scope(self._deadline) as scope:
+            with actor.backend.scope() as scope:
                 self._scope = scope
-                if self._interruption is not None:
+                if self.is_cancelled:
                     scope.cancel()
                 listening = answer.receive(
                     actor.provider(), request, lambda: mine == self._generation
@@ -299,9 +320,9 @@ class Turn:
     # -------------------------------------------------------- the second commit
 
     async def _conclude(self) -> None:
-        """Filter, commit, answer."""
+        """Filter the answer and hand the second write over."""
         self._advance(Event.END)
-        await self._close(await self._filtered_result(self._result()))
+        self._close(await self._filtered_result(self._result()))
 
     def _result(self) -> TurnResult:
         answer, last = self._answer, self._answer.completed
@@ -351,15 +372,25 @@ class Turn:
         except SessionError as error:
             self._error = error
             return _failed(error)
-        return changed(result, text=content, metadata=metadata)
+        return attrs.evolve(result, text=content, metadata=metadata)
 
     async def _close_failed(self) -> None:
-        await self._close(_failed(self._error or self._timed_out()))
+        self._close(_failed(self._error or self._timed_out()))
 
-    async def _close(self, result: TurnResult) -> None:
+    def _close(self, result: TurnResult) -> None:
+        """Hand the second write over."""
         actor = self._actor
         write = close_turn(actor.loaded_state(), result, actor.system.wall_clock_us())
-        await self._commit_patiently(write)
+        actor.submit_write(write, partial(self._closed, write, result))
+
+    def _closed(
+        self, write: SessionWrite, result: TurnResult, end: StoredSession | SessionError
+    ) -> None:
+        """The second commit is decided."""
+        if isinstance(end, SessionError):
+            self._close_again(write, result, end)
+            return
+        actor = self._actor
         self._advance(_CLOSED[result.state])
         if self._question is not None:
             actor.turn_closed(self._question, write)
@@ -371,18 +402,20 @@ class Turn:
             self._tell(self._error or self._interrupted())
         actor.step_ended()
 
-    async def _commit_patiently(self, write: SessionWrite) -> None:
+    def _close_again(self, write: SessionWrite, result: TurnResult, error: SessionError) -> None:
         """The answer is there and paid for: a passing fault of the storage shall not lose it."""
-        for pause_seconds in _RETRY_PAUSES_SECONDS:
-            try:
-                await self._actor.commit(write)
-            except StorageError as error:
-                if not error.retryable or error.outcome == "unknown":
-                    raise
-                await anyio.sleep(pause_seconds)
-            else:
-                return
-        await self._actor.commit(write)
+        passing = isinstance(error, StorageError) and error.retryable and error.outcome == "failed"
+        if not passing or self._tries == len(_RETRY_PAUSES_SECONDS):
+            self.lose(error)
+            return
+        pause_seconds = _RETRY_PAUSES_SECONDS[self._tries]
+        self._tries += 1
+
+        async def later() -> None:
+            await anyio.sleep(pause_seconds)
+            self._actor.submit_write(write, partial(self._closed, write, result))
+
+        self._start(later)
 
     # -------------------------------------------------------- ends
 
@@ -392,7 +425,7 @@ class Turn:
         self._tell(error)
         self._actor.step_ended()
 
-    def _lose(self, error: SessionError) -> None:
+    def lose(self, error: SessionError) -> None:
         """The end could not be stored: the actor loads again and closes what is open there."""
         if (self.stage, Event.LOSE) in TRANSITIONS:
             self._advance(Event.LOSE)

@@ -153,12 +153,16 @@ class Runtime:
             self._wake.wake()
 
     async def _park(self) -> None:
+        promised = math.inf
         while not self._closing:
             due = self.supervisor.tick()
-            self._armed = math.inf if due is None else due
+            due = math.inf if due is None else due
+            # A session that comes and goes moves the first date back and forth: the earlier one
+            # is kept, or each of its turns would wake the owner.
+            self._armed = min(due, promised) if promised > self.backend.now() else due
             with self.backend.scope(self._armed):
                 await self._wake.wait()
-            self._armed = -math.inf
+            promised, self._armed = self._armed, -math.inf
 
     async def _wind_down(self) -> None:
         supervisor, host = self.supervisor, self._host

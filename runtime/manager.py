@@ -13,6 +13,7 @@ from ..actors.model import EMPTY_JSON, SessionQuery, SessionStatus, StoredSessio
 from ..actors.ports import NoGuests
 from ..actors.supervisor import SessionHeader
 from ..actors.values import check_count, check_text
+from ..actors.wait import current_backend
 from .health import Health, health_of
 from .host import Anchor, Host
 from .session import Session
@@ -83,7 +84,7 @@ class Manager:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with anyio.CancelScope(shield=True):
+        with current_backend().scope(shield=True):
             await self.aclose()
 
     async def aclose(self, *, drain_seconds: float | None = None) -> None:

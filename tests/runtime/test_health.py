@@ -118,9 +118,10 @@ async def test_g11_the_queue_to_the_storage_is_bounded_and_says_so(store: Store)
         storage.faults = [slow]
         tickets: list[Any] = [sessions[0].submit("first")]
         await gate.reached()
-        for session in sessions[1:4]:
+        for session in sessions[1:3]:
             tickets.append(session.submit("waits"))
             tickets.append(session.submit("its second waits in its mailbox"))
+        tickets.append(sessions[3].submit("waits"))
         await settle()
         health, statistics = await manager.health(), manager.statistics()
         assert statistics is not None
@@ -135,3 +136,38 @@ async def test_g11_the_queue_to_the_storage_is_bounded_and_says_so(store: Store)
             answer_to("waits"),
         ]
         await sessions[4].send_message("now")
+
+
+async def test_g5_damage_in_one_session_does_not_keep_the_others_from_recovery(
+    store: Store,
+) -> None:
+    """G5: a turn that cannot be closed for damage is told and left; the storage opens."""
+    storage = Faulty(store.storage())
+    provider = Echo()
+    gates = [provider.hold(name) for name in ("bad", "good")]
+    async with create_session_manager(
+        storage, providers={"openai": provider}, drain_seconds=0
+    ) as manager:
+        for gate, name in zip(gates, ("bad", "good"), strict=True):
+            session = await new_session(manager, session_id=name)
+            _ = session.submit(name)
+            await gate.reached()
+        storage.faults = [raises_before] * 20  # neither end is stored, as after a kill
+    storage.faults = []
+
+    async def damaged(commit: Commit, writes: Sequence[SessionWrite]) -> Sequence[WriteOutcome]:
+        damage = StorageError("planted: damaged", code="corrupt")
+        good = [write for write in writes if write.after.record.session_id != "bad"]
+        outcomes = iter(await commit(good) if good else [])
+        return [next(outcomes) if write in good else damage for write in writes]
+
+    storage.faults = [damaged]
+    async with create_session_manager(storage, providers={"openai": Echo()}) as manager:
+        statistics = manager.statistics()
+        assert statistics is not None
+        assert statistics.storage.recovered_turns == 1
+        session = await manager.get_session("good")
+        await session.send_message("after")
+        other = await manager.get_session("bad")  # its own load closes the turn, now that it can
+        await other.send_message("after")
+        assert (await other.get_metrics()).interrupted_turns == 1
