@@ -11,7 +11,13 @@ from enum import Enum
 from .errors import RuntimeBugError
 
 
-class Stage(Enum):
+class _Member(Enum):
+    """Members hash by identity: the hash of Enum is Python code, and runs eight times a turn."""
+
+    __hash__ = object.__hash__
+
+
+class Stage(_Member):
     """Where a turn is. The last five are ends."""
 
     ADMITTED = "admitted"
@@ -25,7 +31,7 @@ class Stage(Enum):
     LOST = "lost"
 
 
-class Event(Enum):
+class Event(_Member):
     """What happens to a turn."""
 
     REFUSE = "refused by a guest or the storage"
@@ -53,7 +59,7 @@ TRANSITIONS: dict[tuple[Stage, Event], Stage] = {
 }
 
 
-class Phase(Enum):
+class Phase(_Member):
     """Whether the session is loaded. Only LIVE actors take messages out of their mailbox."""
 
     NEW = "new"
@@ -63,7 +69,7 @@ class Phase(Enum):
     DROPPED = "dropped"
 
 
-class Cause(Enum):
+class Cause(_Member):
     """What moves an actor from phase to phase."""
 
     WAIT = "all live places are taken"
