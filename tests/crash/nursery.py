@@ -10,6 +10,7 @@ import ctypes
 import importlib
 import json
 import os
+import pkgutil
 import sys
 import traceback
 
@@ -18,10 +19,13 @@ import anyio
 from . import troubles, workload
 from .order import ACTIONS, Order
 
+# A process that has run for a while has imported everything; one without descriptors cannot.
 for _name in ("anyio._backends._asyncio", "anyio._backends._trio", "aiosqlite", "sqlite3"):
     importlib.import_module(_name)
-for _name in ("loop_thread", "sqlite.database", "sqlite.storage"):
-    importlib.import_module(f"langswarm.core.session.adapters.storage.{_name}")
+for _package in ("actors", "adapters.storage", "adapters.storage.sqlite", "runtime"):
+    _parent = importlib.import_module(f"langswarm.core.session.{_package}")
+    for _module in pkgutil.iter_modules(_parent.__path__, f"{_parent.__name__}."):
+        importlib.import_module(_module.name)
 
 WORKS = {**workload.WORKS, **troubles.TROUBLES}
 

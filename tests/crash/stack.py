@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
@@ -68,23 +69,27 @@ class Nursery:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.pid:
-            self.kill()
-            self.wait()
+        self._end_forgotten()
         _pipe(self._process.stdin).close()
         self._process.wait(PATIENCE_SECONDS)
         _pipe(self._process.stdout).close()
 
     def start(self, order: Order) -> None:
-        """Begin; `wait` must follow before the next one."""
-        assert not self.pid
+        """Begin. What a test that failed has left running is ended."""
+        self._end_forgotten()
         _pipe(self._process.stdin).write(order.text().encode() + b"\n")
         self.pid = self._read_number()
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """Send the running process a signal."""
+        """Send the process a signal, if it has not ended by itself."""
         assert self.pid
-        os.kill(self.pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def has_ended(self) -> bool:
+        """Whether `wait` would return at once."""
+        ready, _, _ = select.select([_pipe(self._process.stdout)], [], [], 0)
+        return bool(ready)
 
     def wait(self) -> int:
         """The process's exit code, negative for a signal; one that hangs is killed and reported."""
@@ -106,6 +111,11 @@ class Nursery:
     def said(self) -> str:
         """What the processes wrote to stderr, the end of it."""
         return self.errors.read_text(encoding="utf-8", errors="replace")[-3000:]
+
+    def _end_forgotten(self) -> None:
+        if self.pid:
+            self.kill()
+            self.wait()
 
     def _read_number(self) -> int:
         output = _pipe(self._process.stdout)

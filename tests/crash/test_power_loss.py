@@ -120,7 +120,7 @@ def test_g3_nothing_is_acknowledged_on_top_of_a_failed_sync(
     whole = record(nursery, tmp_path / "whole", **small)
     counted = [event for event in whole.events if event.kind in "WSTU"]
     numbers = [place for place, event in enumerate(counted, 1) if event.kind == "S"]
-    chosen = numbers if IS_LONG else random.Random(backend).sample(numbers, 12)
+    chosen = numbers if IS_LONG else random.Random(backend).sample(numbers, 8)
     faults: dict[int, list[str]] = {}
     for number in sorted(chosen):
         folder = tmp_path / str(number)

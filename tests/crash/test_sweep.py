@@ -5,7 +5,7 @@ and closes. With CRASH_TESTS=long every single call is swept, else a share of th
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from errno import EIO, ENOSPC
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from .checker import Report, examine
 from .order import FOR_EVER, Action, Line, Order, read_journal
 from .stack import IS_LONG, Nursery, tell
 
-SHARE = 14
+SHARE = 10
 """So many calls of each sweep in the short version, evenly spread."""
 CREATION = 45
 """So many calls it takes to make a file, and more."""
@@ -131,7 +131,7 @@ def test_g3_g5_a_kill_at_any_write_or_sync_loses_and_halves_nothing(
     summarize(action, runs)
     assert faults_of(runs) == {}
     killed = [run for run in runs.values() if run.code == -9]
-    assert len(killed) >= len(runs) * 0.8  # a schedule may end some calls earlier
+    assert len(killed) >= len(runs) * 0.7  # a run may group its commits better, and end earlier
 
 
 @pytest.mark.xfail(reason="a half made file is looked at without its journal", strict=False)
@@ -244,3 +244,29 @@ def test_g3_a_backup_is_whole_or_not_there(sweep: Sweep, how: str) -> None:
     if action == "fail":
         survived(runs)
     assert any("backup" in line for run in runs.values() for line in run.lines)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("trouble", ["kill", "EIO"])
+def test_g5_a_start_after_a_kill_may_itself_be_cut_off(
+    nursery: Nursery, tmp_path: Path, backend: str, trouble: str
+) -> None:
+    """Recovery is killed, or fails, at any of its writes: the next start does it (G5)."""
+    action: Action = "kill before" if trouble == "kill" else "fail"
+
+    def twice(nth: int) -> Report:
+        folder = tmp_path / str(nth)
+        folder.mkdir()
+        path, journal = folder / "sessions.db", folder / "journal"
+        order = Order(
+            path=str(path), journal=str(journal), work="drawn", backend=backend, sessions=8
+        )
+        nursery.run(replace(order, action="kill before", nth=400 + nth))
+        again = replace(order, label="1", work="sent", calls=1, error=EIO)
+        nursery.run(replace(again, action=action, nth=nth))
+        return anyio.run(examine, path, read_journal(journal), backend=backend)
+
+    found = {nth: twice(nth) for nth in range(1, 60, 1 if IS_LONG else 5)}
+    assert sum(report.interrupted for report in found.values()), "no turn was open"
+    assert {nth: report.faults for nth, report in found.items() if report.faults} == {}
+    assert not any(report.unopened for report in found.values())

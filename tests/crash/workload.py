@@ -209,8 +209,31 @@ def work_of(steps: Steps) -> Work:
     return work
 
 
+async def in_step(order: Order) -> None:
+    """All sessions take each step together, so that every run asks the disk for nearly the same."""
+    journal = Journal(order.journal)
+    manager = manager_for(order)
+    sessions: list[Session] = []
+
+    async def get(name: str) -> None:
+        session = await obtain(journal, manager, name)
+        if session is not None:
+            sessions.append(session)
+
+    names = [f"s{number}" for number in range(order.sessions)]
+    async with anyio.create_task_group() as group:
+        for name in names:
+            group.start_soon(get, name)
+    ways = [fixed_steps(order, session.session_id) for session in sessions]
+    for steps in zip(*ways, strict=True):
+        async with anyio.create_task_group() as group:
+            for session, step in zip(sessions, steps, strict=True):
+                group.start_soon(perform, journal, session, step)
+    await close(journal, manager)
+
+
 WORKS: dict[str, Work] = {
-    "fixed": work_of(fixed_steps),
+    "fixed": in_step,
     "drawn": work_of(drawn_steps),
     "sent": work_of(sent_steps),
 }
