@@ -108,6 +108,25 @@ class TestABackup:
         assert [entry.name for entry in folder.iterdir()] == ["b.db"]
         assert (folder / "b.db").stat().st_mode & 0o777 == 0o600
 
+    async def test_is_not_spoiled_by_what_a_kill_has_left(
+        self, storage: SQLiteSessionStorage, path: Path
+    ) -> None:
+        await large(storage)
+        target = path.with_name("backup.db")
+        first = await storage.backup(target)
+        target.rename(target.with_name("backup.db.partial"))
+        left = sqlite3.connect(target.with_name("backup.db.partial"), isolation_level=None)
+        left.execute("PRAGMA journal_mode = wal")
+        left.execute("DELETE FROM messages")
+        wal = target.with_name("backup.db.partial-wal")
+        content = wal.read_bytes()
+        left.close()
+        wal.write_bytes(content)
+        again = await storage.backup(target)
+        assert again.size_bytes == first.size_bytes
+        assert len(rows_of(target)["messages"]) == 512
+        assert not list(path.parent.glob("*.partial*"))
+
     async def test_overwrites_nothing(self, storage: SQLiteSessionStorage, path: Path) -> None:
         other = path.with_name("precious")
         other.write_bytes(b"precious")
@@ -256,6 +275,21 @@ class TestScheduledBackups:
         assert other.exists()
         assert all(name.startswith("sessions-") and name.endswith("Z.db") for name in kept)
         assert len(rows_of(folder / kept[-1])["sessions"]) == 1
+
+    async def test_clear_away_what_a_kill_has_left(self, path: Path) -> None:
+        """A part of a copy, and the -wal of its check, which must not meet the next copy."""
+        folder = path.with_name("sessions.db.backups")
+        folder.mkdir()
+        left = folder / "sessions-20250102T030405000000Z.db.partial"
+        for name in (left.name, f"{left.name}-wal", "other.partial"):
+            (folder / name).write_bytes(b"left")
+        storage = SQLiteSessionStorage(path, backup_enabled=True)
+        await storage.open()
+        await self.until(lambda: storage.statistics().backups == 1)
+        await storage.close()
+        names = sorted(entry.name for entry in folder.iterdir())
+        assert names[0] == "other.partial"
+        assert len(names) == 2
 
     async def test_are_not_made_again_when_the_newest_is_young_enough(self, path: Path) -> None:
         """So a program that restarts often does not fill the disk."""

@@ -18,10 +18,10 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING
 
+from ....actors.errors import StorageError
 from .mapping import storage_error
 
 if TYPE_CHECKING:
-    from ....actors.errors import StorageError
     from .connection import JobConnection
     from .writer import Writer
 
@@ -75,16 +75,21 @@ class Checkpoints:
     def _checkpoint(self, mode: str, writer: Writer, connection: JobConnection) -> None:
         if writer.failed is not None:
             return  # nothing is written any more, here neither
-        (patience,) = connection.execute("PRAGMA busy_timeout").fetchone()
-        connection.execute("PRAGMA busy_timeout = 0")
         try:
-            connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            (patience,) = connection.execute("PRAGMA busy_timeout").fetchone()
+            connection.execute("PRAGMA busy_timeout = 0")
+            try:
+                connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {patience}")
         except sqlite3.Error as error:
-            self.error = storage_error(error)
+            self.failed(error)
             writer.note(error)
             connection.doubt(error)
         else:
             self.count += 1
             self.error = None
-        finally:
-            connection.execute(f"PRAGMA busy_timeout = {patience}")
+
+    def failed(self, error: Exception) -> None:
+        """Keep it for `health`."""
+        self.error = error if isinstance(error, StorageError) else storage_error(error)

@@ -25,6 +25,8 @@ from .mapping import os_error, storage_error
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+PARTIAL = ".partial"
+"""Behind the name of a copy that is not complete."""
 SLICE_PAGES = 256
 """A step of the copy: one megabyte, after which it may be told to end."""
 
@@ -48,10 +50,9 @@ def copy(
     After an error nothing new is at `path`. Raises StorageError, of code `closed` once `goes_on()`
     is false.
     """
-    partial = f"{path}.partial"
+    partial = f"{path}{PARTIAL}"
     try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(partial)  # noqa: PTH108 - what a kill has left
+        _discard(partial)  # what a kill has left
         descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             _fill(source, partial, descriptor, goes_on)
@@ -62,8 +63,7 @@ def copy(
             _sync_folder(path)
         finally:
             os.close(descriptor)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(partial)  # noqa: PTH108
+            _discard(partial)
     except sqlite3.Error as error:
         raise storage_error(error) from error
     except OSError as error:
@@ -71,6 +71,13 @@ def copy(
             raise
         raise os_error(error, f"the backup {path} could not be written") from error
     return size
+
+
+def _discard(partial: str) -> None:
+    """All of it: SQLite would take a -wal of before for one of the next file of that name."""
+    for name in (partial, f"{partial}-wal", f"{partial}-shm", f"{partial}-journal"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)  # noqa: PTH108 - a str all along
 
 
 def _fill(

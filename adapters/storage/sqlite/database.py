@@ -197,7 +197,10 @@ class Database:
         return self.writer.commit(writes, connection)
 
     async def _checkpoint(self) -> None:
-        await self._writer_connection.run(partial(self.checkpoints.run, self.writer))
+        try:
+            await self._writer_connection.run(partial(self.checkpoints.run, self.writer))
+        except (sqlite3.Error, StorageError) as error:  # the connection could not be made anew
+            self.checkpoints.failed(error)
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ....actors.errors import SessionError
+from .copying import PARTIAL
 
 if TYPE_CHECKING:
     from .maintenance import Maintenance
@@ -40,7 +41,9 @@ class ScheduledBackups:
         self._maintenance = maintenance
         stem, extension = os.path.splitext(os.path.basename(database_path))  # noqa: PTH119, PTH122
         self._name = f"{stem}-{{}}{extension}"
-        self._pattern = re.compile(re.escape(stem) + r"-\d{8}T\d{12}Z" + re.escape(extension))
+        name = re.escape(stem) + r"-\d{8}T\d{12}Z" + re.escape(extension)
+        self._complete = re.compile(name)
+        self._left_by_a_kill = re.compile(name + re.escape(PARTIAL) + ".*")
         self._end = asyncio.Event()
         self.count = 0
         self.error: SessionError | None = None
@@ -68,7 +71,8 @@ class ScheduledBackups:
 
     def _due_in(self) -> float:
         try:
-            newest = max((entry.stat().st_mtime for entry in self._mine()), default=None)
+            found = self._found(self._complete)
+            newest = max((entry.stat().st_mtime for entry in found), default=None)
         except OSError:
             return 0.0
         if newest is None:
@@ -82,8 +86,10 @@ class ScheduledBackups:
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
         try:
             os.makedirs(directory, mode=0o700, exist_ok=True)  # noqa: PTH103
+            for entry in self._found(self._left_by_a_kill):
+                os.unlink(entry.path)  # noqa: PTH108
             await self._maintenance.backup(os.path.join(directory, self._name.format(now)))  # noqa: PTH118
-            for entry in sorted(self._mine(), key=_name)[: -self._schedule.keep]:
+            for entry in sorted(self._found(self._complete), key=_name)[: -self._schedule.keep]:
                 os.unlink(entry.path)  # noqa: PTH108
         except (SessionError, OSError) as error:
             if not self._end.is_set():
@@ -93,9 +99,9 @@ class ScheduledBackups:
             self.count += 1
             self.error = None
 
-    def _mine(self) -> list[os.DirEntry[str]]:
+    def _found(self, pattern: re.Pattern[str]) -> list[os.DirEntry[str]]:
         with os.scandir(self._schedule.directory) as entries:
-            return [entry for entry in entries if self._pattern.fullmatch(entry.name)]
+            return [entry for entry in entries if pattern.fullmatch(entry.name)]
 
 
 def _name(entry: os.DirEntry[str]) -> str:
