@@ -13,6 +13,7 @@ from langswarm.core.session import create_session_manager
 from langswarm.core.session.actors.errors import StorageError
 from langswarm.core.session.adapters.storage.sqlite import SQLiteSessionStorage, copying, schema
 
+from ..contract.builders import create
 from .inside import pragma
 
 if TYPE_CHECKING:
@@ -180,6 +181,10 @@ while True:
         break
     assert os.WTERMSIG(status) == signal.SIGKILL, (point, status)
     killed = point
+    folder = os.path.dirname(path)
+    shutil.copytree(folder, folder + "-next", dirs_exist_ok=True)
+    files.prepare(os.path.join(folder + "-next", "sessions.db"))  # it is the first to look
+    shutil.rmtree(folder + "-next")
     at_rest = connect(path) if os.path.exists(path) else connect(":memory:")
     [version] = at_rest.execute("PRAGMA user_version").fetchone()
     [tables] = at_rest.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -229,3 +234,56 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new_version(kind: str, tmp_p
     assert len(states) == 2, states  # each with all of its tables
     assert {state[:2] for state in states} == {old, new}
     assert len(result.stdout.splitlines()) > 20
+
+
+def cut_off(script: str, path: Path) -> None:
+    """Another process that ends without a rollback."""
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True)
+
+
+async def test_a_cut_off_transaction_of_another_program_is_left_to_it(path: Path) -> None:
+    """Rolling it back would be a change: its file and its journal stay as they are."""
+    script = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("CREATE TABLE bookmarks (url TEXT)")
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("PRAGMA cache_spill = 1")
+connection.execute("BEGIN")
+connection.executemany("INSERT INTO bookmarks VALUES (?)", [("x" * 3000,)] * 500)
+os._exit(0)
+"""
+    cut_off(script, path)
+    journal = path.with_name("sessions.db-journal")
+    before = path.read_bytes(), journal.read_bytes()
+    assert before[1]
+    with pytest.raises(StorageError, match="another program") as caught:
+        await SQLiteSessionStorage(path).open()
+    assert caught.value.code == "foreign"
+    assert (path.read_bytes(), journal.read_bytes()) == before
+
+
+async def test_a_transaction_that_was_cut_off_in_rollback_mode_is_rolled_back(path: Path) -> None:
+    """Without WAL a kill leaves a half written file and its journal: the next start mends it."""
+    storage = SQLiteSessionStorage(path, enable_wal=False)
+    await storage.open()
+    await create(storage)
+    await storage.close()
+    script = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("PRAGMA cache_spill = 1")
+connection.execute("BEGIN")
+connection.execute("PRAGMA user_version = 77")
+insert = "INSERT INTO session_documents (session_key, context, context_version) VALUES (?, ?, 1)"
+connection.executemany(insert, [(n, "x" * 3000) for n in range(100, 600)])
+os._exit(0)
+"""
+    cut_off(script, path)
+    assert path.with_name("sessions.db-journal").stat().st_size
+    again = SQLiteSessionStorage(path, enable_wal=False)
+    await again.open()
+    assert await again.load(["s"]) != [None]
+    assert (await again.verify()).ok
+    await again.close()

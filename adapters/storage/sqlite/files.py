@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ....actors.errors import StorageError
-from . import copying
+from . import copying, journal
 from .mapping import storage_error
 from .schema import APPLICATION_ID, CREATE, USER_VERSION, climb
 
@@ -32,12 +32,15 @@ def prepare(path: str) -> None:
     if not os.path.exists(path):  # noqa: PTH110 - a str all along
         # SQLite would create it readable for everybody; its -wal and -shm take the same mode.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    elif journal.is_hot(path):
+        if not journal.is_of_ours(path):
+            raise _foreign(path, "is a database of another program", "choose another db_path")
     elif look(path) == USER_VERSION:
         return
     with _connected(f"file:{quote(os.fsencode(path))}?mode=rw") as connection:
         # The deletion of the journal is the commit: without EXTRA a power cut could bring it back.
         connection.execute("PRAGMA synchronous = EXTRA")
-        version = _version_of(connection, path)  # it may have been in a -journal or -wal
+        version = _version_of(connection, path)  # once a -journal is rolled back
         if version == 0:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # a new file only can have it
             _run_whole(connection, CREATE)
