@@ -44,8 +44,10 @@ class FileLock:
             if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
                 raise _unusable(self.path, error) from error
             raise self._busy(holder) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+        # The pid is a courtesy to whoever is refused: a full disk must not cost the lock.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
         self._descriptor = descriptor
         _held.add(self)
 
