@@ -20,6 +20,9 @@ _HEADER = struct.Struct(">8sIIIII")
 _NUMBER = struct.Struct(">I")
 _MARK = slice(68, 72)
 """Of the first page: the application id."""
+_TABLES = slice(103, 105)
+"""Of the first page: how many cells it has, each of them a table or an index."""
+_NONE = b"\0\0"
 
 
 def is_hot(path: str) -> bool:
@@ -43,8 +46,9 @@ def is_of_ours(path: str) -> bool:
         first = _first_page(journal, sector_bytes, page_bytes)
     if first is None:
         with Path(path).open("rb") as file:
-            first = file.read(_MARK.stop)
-    return first[_MARK] == _NUMBER.pack(APPLICATION_ID)
+            first = file.read(_TABLES.stop)
+    is_empty = pages_before == 1 and first[_TABLES] == _NONE and not any(first[_MARK])
+    return is_empty or first[_MARK] == _NUMBER.pack(APPLICATION_ID)
 
 
 def _first_page(journal: BinaryIO, sector_bytes: int, page_bytes: int) -> bytes | None:
