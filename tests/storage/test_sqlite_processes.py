@@ -279,4 +279,4 @@ async def test_a_closed_storage_leaves_no_thread_and_no_descriptor(path: Path) -
         assert not opened()
         for thread in set(threads()) - set(before):
             thread.join(10)  # the driver's says that it has ended just before it does
-        assert threads() == before
+        assert set(threads()) <= set(before)  # one of a test before may just have ended
