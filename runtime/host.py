@@ -83,11 +83,19 @@ class RuntimeStatistics:
 class Anchor:
     """Held by the manager and by its session handles: when all are gone, the runtime may end."""
 
-    __slots__ = ("__weakref__", "host")
+    __slots__ = ("__weakref__", "_finalizer", "host")
 
     def __init__(self, host: Host) -> None:
         self.host = host
-        weakref.finalize(self, host.forgotten).atexit = False
+        self._finalizer = weakref.finalize(self, host.forgotten)
+        self._finalizer.atexit = False
+
+    def release(self) -> None:
+        """Closed: nobody needs to notice any more.
+
+        The finalizer holds the host and so all guests; one that knows its manager would keep it.
+        """
+        self._finalizer.detach()
 
 
 class Runtime:

@@ -95,6 +95,7 @@ class Manager:
         stored. Raises RuntimeError from inside a turn or a hook, which would wait for itself.
         """
         await self._anchor.host.aclose(drain_seconds)
+        self._anchor.release()
         if self._guests is not None:
             self._guests.close_streams()
 
