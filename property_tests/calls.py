@@ -1,0 +1,75 @@
+"""What a client called and what it was told: the input of the model."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if TYPE_CHECKING:
+    from langswarm.core.session.actors.mailbox import Ticket
+
+    from .program import Step
+
+
+class Outcome(Enum):
+    """What the caller knows."""
+
+    OPEN = "no answer yet"
+    OK = "ok"
+    ERROR = "error"
+    CANCELLED = "the caller was cancelled"
+    DIED = "the process died"
+
+
+@attrs.define
+class Call:
+    """A call that took a ticket or was refused one. The world lists them in ticket order."""
+
+    step: Step
+    session_id: str
+    content: str
+    """Unique; of a message its text, of an update its key."""
+    begun_at: int
+    """Commits of the session when the ticket was taken."""
+    process: int
+    ticket: Ticket[Any] | None = None
+    """Only of messages: the others hide theirs."""
+    withdrawn: bool = False
+    """The caller was told that its message will never run."""
+    outcome: Outcome = Outcome.OPEN
+    value: Any = None
+    error: Exception | None = None
+    told_at: int = -1
+    """Commits of the session when the caller was told."""
+    header_revision: int = 0
+    """What the handle showed then."""
+
+    def succeed(self, value: object) -> None:
+        """The caller got an answer, unless its process is dead."""
+        if self.outcome is not Outcome.DIED:
+            self.outcome, self.value = Outcome.OK, value
+
+    def fail(self, error: Exception) -> None:
+        """The caller got an error, unless its process is dead."""
+        if self.outcome is not Outcome.DIED:
+            self.outcome, self.error = Outcome.ERROR, error
+
+    def __str__(self) -> str:
+        told = f"{self.error!r}" if self.error is not None else self.outcome.value
+        return f"{self.step} {self.content!r} -> {told}"
+
+
+@attrs.define
+class Read:
+    """What a read of a session gave, and between which commits it ran."""
+
+    session_id: str
+    begun_at: int
+    ended_at: int = -1
+    lines: tuple[tuple[int, str, str, str | None], ...] = ()
+    """(seq, role, content, finish_reason)."""
+    context: tuple[int, tuple[str, ...]] = (0, ())
+    total: int = 0
+    """All messages ever, by the metrics."""

@@ -1,0 +1,234 @@
+"""A session's history as its commits tell it, each commit checked on the way (G1, G5).
+
+`Log.states[n]` is the session after n commits: whatever the runtime shows or does must fit one of
+these states.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import attrs
+from langswarm.core.session.actors.model import Counters, Role, SessionStatus, TurnState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langswarm.core.session.actors.model import (
+        MessageRecord,
+        SessionDocuments,
+        SessionRecord,
+        SessionWrite,
+    )
+
+DEFAULT_MAX_MESSAGES = 100
+_ROLES: dict[str, list[list[Role]]] = {
+    "open": [[Role.USER]],
+    "note": [[Role.SYSTEM]],
+    TurnState.COMPLETED: [[Role.ASSISTANT]],
+    TurnState.FAILED: [[]],
+    TurnState.INTERRUPTED: [[], [Role.ASSISTANT]],
+}
+"""Whose messages a commit may insert."""
+
+
+@attrs.frozen(kw_only=True)
+class State:
+    """A session, as far as users can tell."""
+
+    status: SessionStatus = SessionStatus.ACTIVE
+    messages: tuple[MessageRecord, ...] = ()
+    last_seq: int = 0
+    last_turn_no: int = 0
+    open_turn_no: int = 0
+    context_version: int = 0
+    context_keys: tuple[str, ...] = ()
+    max_messages: int = DEFAULT_MAX_MESSAGES
+    counters: Counters = attrs.field(factory=Counters)
+
+    def lines(self) -> tuple[tuple[int, str, str, str | None], ...]:
+        """The history as a read gives it."""
+        return tuple(
+            (message.seq, message.role.value, message.content, message.finish_reason)
+            for message in self.messages
+        )
+
+    def prompt(self, question: str) -> tuple[tuple[str, str], ...]:
+        """What a provider must be asked with: a function of the history alone (G4).
+
+        The newest `max_messages` system messages; of the rest without failed turns, as many of the
+        newest as fit beside the question, and no answer without its question.
+        """
+        seen = [message for message in self.messages if message.finish_reason != "failed"]
+        system = [message for message in seen if message.role is Role.SYSTEM]
+        system = system[-self.max_messages :]
+        recent = [message for message in seen if message.role is not Role.SYSTEM]
+        recent = recent[max(0, len(recent) + 1 - self.max_messages) :]
+        while recent and recent[0].role is not Role.USER:
+            del recent[0]
+        before = [(message.role.value, message.content) for message in (*system, *recent)]
+        return (*before, ("user", question))
+
+    def total(self) -> int:
+        """All messages ever."""
+        counters = self.counters
+        return counters.user_messages + counters.assistant_messages + counters.system_messages
+
+
+@attrs.frozen
+class Effect:
+    """What one commit did."""
+
+    kind: str
+    """create, open, close, note, put, conf, cleared, archived, reopened."""
+    text: str = ""
+    """open, note: the message; put: the new key; close: the state; conf: the number."""
+    answer: str | None = None
+    """close: the text it left."""
+    seq: int = 0
+
+
+class Log:
+    """The commits of one session, read one after the other."""
+
+    def __init__(self, session_id: str, writes: Sequence[SessionWrite]) -> None:
+        self.session_id = session_id
+        self.effects: list[Effect] = []
+        self.states = [State()]
+        self.violations: list[str] = []
+        for write in writes:
+            self._read(write)
+
+    def __str__(self) -> str:
+        effects = " ".join(
+            f"{number}:{effect.kind}({effect.text})" for number, effect in enumerate(self.effects)
+        )
+        return f"{self.session_id} committed {effects}"
+
+    def effect(self, position: int) -> Effect | None:
+        """The commit at this position, if there is one."""
+        return self.effects[position] if position < len(self.effects) else None
+
+    # ------------------------------------------------------------ one commit
+
+    def _read(self, write: SessionWrite) -> None:
+        before = self.states[-1]
+        effect = _effect_of(write, before)
+        after = _after(write, before, effect)
+        self.effects.append(effect)
+        self.states.append(after)
+        self._check_numbers(write, before)
+        self._check_turn(write, before, effect)
+        self._check_record(write.after.record, after, effect)
+
+    def _bad(self, text: str) -> None:
+        place = len(self.effects) - 1
+        self.violations.append(f"{text} in commit {place} ({self.effects[place]}) of {self}")
+
+    def _check_numbers(self, write: SessionWrite, before: State) -> None:
+        revision = len(self.effects)
+        if (write.expected_revision, write.after.record.revision) != (revision - 1, revision):
+            self._bad(f"G1: revision {write.after.record.revision} instead of {revision}")
+        for place, message in enumerate(write.messages, 1):
+            if message.seq != before.last_seq + place:
+                self._bad(f"G1: seq {message.seq} after {before.last_seq}")
+
+    def _check_turn(self, write: SessionWrite, before: State, effect: Effect) -> None:
+        if effect.kind == "open" and before.open_turn_no:
+            self._bad("G2: a turn was opened while another was open")
+        elif effect.kind == "close" and not before.open_turn_no:
+            self._bad("G2: a turn was closed that was not open")
+        elif effect.kind not in {"open", "close"} and before.open_turn_no:
+            self._bad("G2: something was committed in the middle of a turn")
+        roles = [message.role for message in write.messages]
+        if roles not in _ROLES.get(effect.text if effect.kind == "close" else effect.kind, [[]]):
+            self._bad(f"G5: the messages {roles}")
+        if before.status is not SessionStatus.ACTIVE and effect.kind != "reopened":
+            self._bad("G8: a write to an archived session")
+
+    def _check_record(self, record: SessionRecord, after: State, effect: Effect) -> None:
+        told = attrs.evolve(record.counters, response_us=0)
+        if told != after.counters:
+            self._bad(f"G5: counters {told} instead of {after.counters}")
+        facts = (record.last_seq, record.last_turn_no, record.open_turn_no, record.visible_messages)
+        expected = (after.last_seq, after.last_turn_no, after.open_turn_no, len(after.messages))
+        if facts != expected:
+            self._bad(f"G5: (last seq, last turn, open turn, visible) {facts}, not {expected}")
+        if record.status is not after.status:
+            self._bad(f"the status {record.status}")
+
+
+def _effect_of(write: SessionWrite, before: State) -> Effect:
+    if write.expected_revision == 0:
+        return Effect("create")
+    if write.opens_turn:
+        message = write.messages[0]
+        return Effect("open", message.content, seq=message.seq)
+    if write.turn is not None:
+        state = write.turn.state.value
+        if not write.messages:
+            return Effect("close", state)
+        answer = write.messages[0]
+        return Effect("close", state, answer=answer.content, seq=answer.seq)
+    return _change_of(write, before)
+
+
+def _change_of(write: SessionWrite, before: State) -> Effect:
+    record = write.after.record
+    if write.messages:
+        return Effect("note", write.messages[0].content, seq=write.messages[0].seq)
+    if record.status is not before.status:
+        return Effect("archived" if record.status is SessionStatus.ARCHIVED else "reopened")
+    if write.documents_changed:
+        return _document_change(write.after.documents, before)
+    return Effect("cleared")
+
+
+def _document_change(documents: SessionDocuments, before: State) -> Effect:
+    if documents.context_version != before.context_version:
+        new = [key for key in json.loads(documents.context) if key not in before.context_keys]
+        return Effect("put", ",".join(new))
+    return Effect("conf", str(json.loads(documents.config).get("max_messages")))
+
+
+def _after(write: SessionWrite, before: State, effect: Effect) -> State:
+    messages: tuple[MessageRecord, ...] = (*before.messages, *write.messages)
+    if effect.kind == "cleared":
+        messages = ()
+    for seq, reason in write.marks:
+        messages = tuple(
+            attrs.evolve(message, finish_reason=reason) if message.seq == seq else message
+            for message in messages
+        )
+    keys = before.context_keys
+    status = before.status
+    if effect.kind in {"archived", "reopened"}:
+        status = SessionStatus.ARCHIVED if effect.kind == "archived" else SessionStatus.ACTIVE
+    turn_no = before.last_turn_no + (effect.kind == "open")
+    return State(
+        status=status,
+        messages=messages,
+        last_seq=before.last_seq + len(write.messages),
+        last_turn_no=turn_no,
+        open_turn_no=turn_no if effect.kind == "open" else 0,
+        context_version=before.context_version + (effect.kind == "put"),
+        context_keys=(*keys, effect.text) if effect.kind == "put" else keys,
+        max_messages=int(effect.text) if effect.kind == "conf" else before.max_messages,
+        counters=_counted(before.counters, write, effect),
+    )
+
+
+def _counted(before: Counters, write: SessionWrite, effect: Effect) -> Counters:
+    closed = effect.text if effect.kind == "close" else ""
+    turn = write.turn if closed else None
+    return Counters(
+        user_messages=before.user_messages + (effect.kind == "open"),
+        assistant_messages=before.assistant_messages + (effect.answer is not None),
+        system_messages=before.system_messages + (effect.kind == "note"),
+        completed_turns=before.completed_turns + (closed == TurnState.COMPLETED),
+        failed_turns=before.failed_turns + (closed == TurnState.FAILED),
+        interrupted_turns=before.interrupted_turns + (closed == TurnState.INTERRUPTED),
+        input_tokens=before.input_tokens + (turn.input_tokens if turn else 0),
+        output_tokens=before.output_tokens + (turn.output_tokens if turn else 0),
+    )

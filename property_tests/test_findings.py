@@ -1,0 +1,63 @@
+"""Programs that broke a promise once, each the smallest one that did, under the seed that did."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from langswarm.core.session import SessionManager
+from langswarm.core.session.interfaces import ISessionLifecycleHook
+
+from .running import BACKENDS, check
+
+if TYPE_CHECKING:
+    from langswarm.core.session.runtime.manager import Manager
+    from langswarm.core.session.testing import Backend
+
+
+class KnowsItsManager(ISessionLifecycleHook):
+    """As hooks do that look sessions up."""
+
+    def __init__(self, manager: Manager) -> None:
+        self.manager = manager
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_failed_read_fails_the_turn_and_not_the_actor(backend: Backend) -> None:
+    """G14: whatever a storage raises from a read is a StorageError of that turn."""
+    check("window=0 faults=messages.1.raise | send0:ok send0:ok", backend, seed=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_failed_read_is_a_storage_error_for_readers(backend: Backend) -> None:
+    """G15: what a driver raises reaches no reader as it is."""
+    check("faults=messages.1.raise | read0", backend, seed=0)
+
+
+@pytest.mark.xfail(strict=True, reason="a creation is told from another by its microsecond")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_anothers_creation_is_not_taken_for_ones_own(backend: Backend) -> None:
+    """G3: the session exists, so creating it again fails, whatever became of the commit.
+
+    The outcome of the commit is unknown and is read back; the wall clock stands still.
+    """
+    check("idle=0 ticks=0 faults=commit.1.raise | make0", backend, seed=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_closed_manager_is_let_go(backend: Backend) -> None:
+    """G11: what a manager holds ends with it, also where one of its guests knows it."""
+
+    async def main() -> weakref.ref[Manager]:
+        manager = SessionManager()
+        manager.add_lifecycle_hook(KnowsItsManager(manager))
+        await manager.create_session("u", "mock", "m")
+        await manager.aclose()
+        return weakref.ref(manager)
+
+    closed = anyio.run(main, backend=backend)
+    gc.collect()
+    assert closed() is None

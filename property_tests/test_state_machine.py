@@ -1,0 +1,38 @@
+"""Every promise at once: any program, any schedule, faults and deaths included, both backends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+
+from .running import BACKENDS, BrokenPromiseError, run
+from .shrinking import shrink
+from .strategies import SEEDS, examples, random_programs, wild_programs
+
+if TYPE_CHECKING:
+    from langswarm.core.session.testing import Backend
+
+    from .program import Program
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@examples(250)
+@given(program=wild_programs(), seed=SEEDS)
+def test_calls_in_ticket_order_explain_all_commits(
+    backend: Backend, program: Program, seed: int
+) -> None:
+    """G1-G6, G8, G9, G11, G13, G14: see `model`, which is the text of this property."""
+    run(program, backend, seed)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_calls_explain_all_commits_of_random_programs(backend: Backend) -> None:
+    """G1-G6, G8, G9, G11, G13, G14: the same property, on programs that are spread evenly."""
+    for program, seed in random_programs(900):
+        try:
+            run(program, backend, seed)
+        except BrokenPromiseError:
+            run(shrink(program, backend, seed), backend, seed)
+            raise

@@ -1,0 +1,294 @@
+"""The simulated world: clients, a process that may die, a disk that does not.
+
+Everything runs in one `simulate()`: the clients and the runtime under one schedule seed, on a
+virtual clock. A process that dies is cut off from the disk at that moment and buried in the
+background; its callers never hear from it again, and a new one starts on the same disk.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+from langswarm.core.session.actors.errors import (
+    MailboxFullError,
+    SessionError,
+    SessionQuarantinedError,
+)
+from langswarm.core.session.actors.mailbox import TicketState
+from langswarm.core.session.actors.wait import current_backend
+
+from .calls import Call, Outcome, Read
+from .disk import Disk
+from .guests import Witness
+from .process import PlannedCrashError, Process
+from .program import PLAIN, TALKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from anyio.abc import TaskGroup
+    from langswarm.core.session.runtime.session import Session
+
+    from .program import Program, Step
+
+EPOCH_US = 1_800_000_000_000_000
+
+
+class World:
+    """One run of a program; afterwards it holds what the model needs."""
+
+    def __init__(self, program: Program) -> None:
+        settings = program.settings
+        self.program = program
+        self.disk = Disk(settings.faults, settings.latency)
+        self.prompts: dict[str, tuple[tuple[str, str], ...]] = {}
+        self.contexts: dict[str, tuple[int, tuple[str, ...]]] = {}
+        self.calls: list[Call] = []
+        self.reads: list[Read] = []
+        self.violations: list[str] = []
+        self._strikes: dict[tuple[int, str], int] = {}
+        self._processes = 0
+        self._looks = 0
+        self._process: Process
+        self._up: anyio.Event
+        self._graves: TaskGroup
+        self._clients: TaskGroup
+
+    async def run(self) -> None:
+        """The program, then a restart in good order, then everything is read once more."""
+        self._up = anyio.Event()
+        async with anyio.create_task_group() as self._graves:
+            await self._boot(create=True)
+            self.disk.faulty = True
+            async with anyio.create_task_group() as self._clients:
+                for number, steps in enumerate(self.program.clients):
+                    self._clients.start_soon(self._client, number, steps)
+            await self._settle()
+            self.disk.faulty = False
+            await self._restart(self._stop)
+            for session in self._process.sessions:
+                await self._read(session)
+            await self._process.manager.aclose()
+            self.violations += self._process.complaints()
+        self.violations += self.disk.violations
+
+    def wall_clock_us(self) -> int:
+        """What the runtime takes for the time of day."""
+        self._looks += self.program.settings.ticks
+        return EPOCH_US + round(current_backend().now() * 1e6) + self._looks
+
+    # ------------------------------------------------------------ processes
+
+    async def _boot(self, *, create: bool = False) -> None:
+        process = self._new_process()
+        faulty, self.disk.faulty = self.disk.faulty, False
+        for number in range(self.program.settings.sessions):
+            if create:
+                session = await process.manager.create_session(
+                    "u", "scripted", "m", session_id=f"s{number}"
+                )
+            else:
+                session = await process.manager.get_session(f"s{number}")
+            process.sessions.append(session)
+        if await self.disk.store.load_unfinished(1):
+            self.violations.append("G5: a turn of the process before is open after the first read")
+        self.disk.tell(session.session_id for session in process.sessions)
+        self.disk.faulty = faulty
+        self._process = process
+        self._up.set()
+
+    def _new_process(self) -> Process:
+        self._processes += 1
+        witness = Witness(prompts=self.prompts, contexts=self.contexts)
+        return Process(
+            self._processes, self.program.settings, self.disk, witness, self.wall_clock_us
+        )
+
+    async def _restart(self, end: Callable[[Process], Awaitable[None]]) -> None:
+        """One client at a time; who comes second finds the work done."""
+        if not self._up.is_set():
+            await self._up.wait()
+            return
+        self._up = anyio.Event()
+        await end(self._process)
+        await self._boot()
+
+    async def _kill(self, process: Process) -> None:
+        process.storage.die()
+        self.violations += process.complaints()
+        process.witness.violations = []
+        for call in self.calls:
+            if call.process == process.number and call.outcome is Outcome.OPEN:
+                call.outcome = Outcome.DIED
+        for scope in process.scopes:
+            scope.cancel()
+        self._graves.start_soon(partial(process.manager.aclose, drain_seconds=0))
+
+    async def _stop(self, process: Process) -> None:
+        await process.manager.aclose()
+        await self._settle()
+        self.violations += process.complaints()
+
+    async def _settle(self) -> None:
+        """Every message has an answer sooner or later: a lost one is a deadlock here."""
+        for call in self.calls:
+            ended = call.process != self._process.number or call.outcome in {
+                Outcome.OK,
+                Outcome.ERROR,
+            }
+            if call.ticket is not None and not ended:
+                await self._follow(call, call.ticket)
+
+    # ------------------------------------------------------------ clients
+
+    async def _client(self, number: int, steps: tuple[Step, ...]) -> None:
+        posted: list[Call] = []
+        calls = 0
+        for step in steps:
+            while not self._up.is_set():
+                await self._up.wait()
+            calls += step.verb in TALKING or step.verb in PLAIN
+            await self._step(step, f"c{number}.{calls}", posted)
+
+    async def _step(self, step: Step, name: str, posted: list[Call]) -> None:
+        if step.verb in {"gap", "kill", "stop"}:
+            if step.value is not None:
+                await anyio.sleep(step.value)
+            if step.verb != "gap":
+                await self._restart(self._kill if step.verb == "kill" else self._stop)
+        elif step.verb == "take":
+            if posted and posted[-1].ticket is not None:
+                posted[-1].withdrawn = posted[-1].ticket.withdraw()
+        elif step.verb == "read":
+            await self._read(self._process.sessions[step.session or 0])
+        elif step.verb in {"evict", "crash"}:
+            self._strike(step)
+        elif step.verb in TALKING:
+            await self._talk(step, f"{name}:{step.how}", posted)
+        elif step.how == "soon":
+            self._clients.start_soon(self._change, step, name)
+            await anyio.lowlevel.checkpoint()  # the schedule says which of them goes on first
+        else:
+            await self._change(step, name)
+        self._check_bounds()
+
+    def _strike(self, step: Step) -> None:
+        supervisor, session_id = self._process.supervisor, f"s{step.session}"
+        if step.verb == "evict":
+            supervisor.evict(session_id)
+        elif supervisor.crash(session_id, PlannedCrashError(session_id)):
+            place = self._process.number, session_id
+            self._strikes[place] = self._strikes.get(place, 0) + 1
+
+    def _call(self, step: Step, content: str) -> tuple[Call, Session]:
+        """Number the call. The ticket must be taken before anything is awaited."""
+        session_id = f"s{step.session}"
+        process = self._process
+        call = Call(step, session_id, content, self.disk.written(session_id), process.number)
+        self.calls.append(call)
+        return call, process.sessions[step.session or 0]
+
+    async def _talk(self, step: Step, content: str, posted: list[Call]) -> None:
+        call, session = self._call(step, content)
+        actor = self._process.supervisor._actors.get(call.session_id)
+        queued = 0 if actor is None else actor.queued
+        try:
+            call.ticket = session.submit(content)
+        except SessionError as error:
+            call.fail(error)
+            self._check_quarantine(call)
+            if isinstance(error, MailboxFullError) and queued < self.program.settings.box:
+                self.violations.append(f"G11: the mailbox was full with {queued}")
+            return
+        if step.verb == "post":
+            posted.append(call)
+        else:
+            await self._follow(call, call.ticket, step.value)
+
+    async def _change(self, step: Step, name: str) -> None:
+        call, session = self._call(step, name)
+        todo: Awaitable[object]
+        match step.verb:
+            case "note":
+                todo = session.send_system_message(name)
+            case "put":
+                todo = session.update_context({name: 1})
+            case "conf":
+                todo = session.update_config({"max_messages": int(step.value or 1)})
+            case "clear":
+                todo = session.clear_messages()
+            case "arch":
+                todo = session.archive()
+            case "open":
+                todo = session.reopen()
+            case "make":
+                todo = self._process.manager.create_session(
+                    "u", "scripted", "m", session_id=call.session_id
+                )
+            case _:
+                raise ValueError(f"no step {step}")
+        await self._follow(call, todo, step.value if step.verb in {"note", "put"} else None)
+
+    async def _follow(
+        self, call: Call, todo: Awaitable[object], cancel_after: float | None = None
+    ) -> None:
+        """Await it as the caller would; the scope is the caller's life."""
+        process = self._process
+        with anyio.CancelScope() as scope:
+            process.scopes[scope] = None
+            if cancel_after is not None:
+                scope.deadline = anyio.current_time() + cancel_after
+            try:
+                call.succeed(await todo)
+            except SessionError as error:
+                call.fail(error)
+        process.scopes.pop(scope, None)
+        self._check_quarantine(call)
+        call.told_at = self.disk.written(call.session_id)
+        call.header_revision = process.sessions[call.step.session or 0]._record.revision
+        if call.outcome is Outcome.OPEN:
+            call.outcome = Outcome.CANCELLED
+            call.withdrawn = call.ticket is not None and call.ticket.state is TicketState.WITHDRAWN
+
+    async def _read(self, session: Session) -> None:
+        process, session_id = self._process, session.session_id
+        read = Read(session_id, self.disk.known(session_id))
+        with anyio.CancelScope() as scope:
+            process.scopes[scope] = None
+            try:
+                messages = await session.get_messages()
+                read.lines = tuple(
+                    (message.seq, message.role.value, message.content, message.finish_reason)
+                    for message in messages
+                )
+                context = await session.get_context()
+                read.context = (context.version, tuple(context))
+                read.total = (await session.get_metrics()).total_messages
+                read.ended_at = self.disk.written(session_id)
+                self.reads.append(read)
+            except SessionError:
+                pass  # not an error, because a disk may fail and a process may die under a read
+        process.scopes.pop(scope, None)
+
+    def _check_quarantine(self, call: Call) -> None:
+        strikes = self._strikes.get((call.process, call.session_id), 0)
+        planned = strikes > self.program.settings.restarts
+        if isinstance(call.error, SessionQuarantinedError) and not planned:
+            self.violations.append(f"G14: quarantined after {strikes} crashes: {call}")
+
+    def _check_bounds(self) -> None:
+        settings = self.program.settings
+        if not self._up.is_set():
+            return
+        supervisor = self._process.supervisor
+        live = supervisor.statistics().live
+        if live > settings.live:
+            self.violations.append(
+                f"G11: {live} sessions are live, max_live_sessions={settings.live}"
+            )
+        for actor in supervisor._actors.values():
+            if actor.queued > settings.box:
+                self.violations.append(f"G11: {actor.queued} messages queued, box={settings.box}")
