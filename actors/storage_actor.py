@@ -110,6 +110,8 @@ class StorageActor:
         # The last error that was not the fault of one write, and whether it came since a commit.
         self.last_error: Exception | None = None
         self.is_failing = False
+        # The failed sync after which nothing is written any more; what is read may not last.
+        self.stopped_by: StorageError | None = None
 
     # -------------------------------------------------------- plain calls
 
@@ -132,14 +134,6 @@ class StorageActor:
         if not self._loading:
             self._loading = True
             self._executor.start(Context(), self._load_all)
-
-    @property
-    def stopped_by(self) -> StorageError | None:
-        """The failed sync after which nothing is written any more; what is read may not last."""
-        error = self.last_error
-        if isinstance(error, StorageError) and error.code == "failed_sync":
-            return error
-        return None
 
     @property
     def waiting_writes(self) -> int:
@@ -242,6 +236,8 @@ class StorageActor:
         """Keep for `health` what is not the fault of one write."""
         if isinstance(error, Exception) and getattr(error, "code", None) != "invalid":
             self.last_error, self.is_failing = error, True
+            if isinstance(error, StorageError) and error.code == "failed_sync":
+                self.stopped_by = error
 
     def _move_door(self, door: _Door, error: StorageError | None) -> None:
         if error is not None:
