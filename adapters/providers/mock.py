@@ -573,7 +573,7 @@ def _estimate_tokens(text: str) -> int:
 
 
 def _fails(turn_id: str, rate: float) -> bool:
-    from random import Random  # who sets no error rate does not load it
+    from random import Random  # noqa: PLC0415 - who sets no error rate does not load it
 
     # Seeded by the whole text, evenly: a checksum alone would tie neighbouring turns together.
     return Random(turn_id).random() < rate  # noqa: S311 - repeatable on purpose

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import anyio.lowlevel
@@ -140,7 +140,7 @@ class Planted(Exception):  # noqa: N818 - the end, not an error
 
 def _is_planted(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
-        group: BaseExceptionGroup[BaseException] = error
+        group = cast("BaseExceptionGroup[BaseException]", error)
         return all(_is_planted(inner) for inner in group.exceptions)
     return isinstance(error, (Planted, asyncio.CancelledError))
 

@@ -64,7 +64,7 @@ async def conversation(store: Store) -> list[Any]:
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 def test_g16_one_log_on_both_backends(kind: str, tmp_path: Path) -> None:
     """G16: results, errors, events, history and figures are equal to the last letter."""
-    logs = []
+    logs: list[object] = []
     for backend in ("asyncio", "trio"):
         folder = tmp_path / backend
         folder.mkdir()
@@ -74,7 +74,7 @@ def test_g16_one_log_on_both_backends(kind: str, tmp_path: Path) -> None:
 
 def test_g16_one_log_on_both_storages(tmp_path: Path) -> None:
     """G16: memory and SQLite cannot be told apart either."""
-    logs = []
+    logs: list[object] = []
     for kind in ("memory", "sqlite"):
         folder = tmp_path / kind
         folder.mkdir()
@@ -106,7 +106,7 @@ def test_g16_history_follows_the_tickets_in_every_schedule(seed: int) -> None:
             async with anyio.create_task_group() as group:
                 for number in range(18):
                     group.start_soon(send, number)
-            found = []
+            found: list[tuple[str, list[str], list[str]]] = []
             for session_id, texts in sorted(tickets.items()):
                 session = await manager.get_session(session_id)
                 messages = await session.get_messages()

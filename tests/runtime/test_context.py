@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import anyio
 import pytest
 from langswarm.core.session import (
@@ -13,6 +15,9 @@ from langswarm.core.session import (
 from langswarm.core.session.interfaces import ISessionMiddleware
 
 from .helpers import Echo, Store, new_session, outcome
+
+if TYPE_CHECKING:
+    from langswarm.core.session import Ticket
 
 
 class Witness(ISessionMiddleware):
@@ -76,8 +81,10 @@ async def test_g6_an_update_behind_a_running_turn_waits_and_a_read_does_not(stor
     """G6: the update takes its place in the queue; reads answer from what is committed."""
     provider = Echo()
     gate = provider.hold("long")
+    session_id = ""
     async with store.manager(provider) as manager, anyio.create_task_group() as group:
         session = await new_session(manager)
+        session_id = session.session_id
         await session.update_context(level=1)
         ticket = session.submit("long")
         await gate.reached()
@@ -87,7 +94,7 @@ async def test_g6_an_update_behind_a_running_turn_waits_and_a_read_does_not(stor
         gate.open()
         await outcome(ticket)
     async with store.manager(provider) as manager:
-        session = await manager.get_session(session.session_id)
+        session = await manager.get_session(session_id)
         assert dict(await session.get_context()) == {"level": 2}
 
 
@@ -139,6 +146,7 @@ async def test_g8_archive_completes_what_is_earlier_and_refuses_what_is_later(st
         earlier = [session.submit("first"), session.submit("second")]
         await gate.reached()
         archived = False
+        later: list[Ticket[Any]] = []
 
         async def archive() -> None:
             nonlocal archived
@@ -148,14 +156,14 @@ async def test_g8_archive_completes_what_is_earlier_and_refuses_what_is_later(st
         async with anyio.create_task_group() as group:
             group.start_soon(archive)
             await anyio.wait_all_tasks_blocked()
-            later = other.submit("third")
+            later.append(other.submit("third"))
             gate.open()
         assert archived
         assert [(await outcome(ticket)).content for ticket in earlier] == [
             "answer to first",
             "answer to second",
         ]
-        assert isinstance(await outcome(later), SessionArchivedError)
+        assert isinstance(await outcome(later[0]), SessionArchivedError)
         for handle in (session, other):
             with pytest.raises(SessionArchivedError):
                 await handle.send_message("no")
