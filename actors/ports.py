@@ -247,6 +247,8 @@ class IGuests(ABC):
 
     has_middleware: bool = False
     """False: `filter` need not be called."""
+    filter_seconds: float = 0.0
+    """How long `filter` takes at most, if all of them obey their cancellation."""
     is_listening: bool = False
     """False: nobody takes notices, they need not be made."""
 

@@ -199,7 +199,7 @@ class SessionActor:
         self.provider()
         turn = Turn(self, ticket)
         self._step = self.turn = turn
-        self.system.turn_began(turn)
+        self.system.turns.began(turn)
         turn.begin()
 
     def _begin_command(self, ticket: Ticket[Any]) -> None:
@@ -396,7 +396,7 @@ class SessionActor:
         turn, self.turn = self.turn, None
         self._step = None
         if turn is not None:
-            self.system.turn_ended(turn)
+            self.system.turns.ended(turn)
         if self._reload and self.phase is Phase.LIVE:
             self._restart()
         elif self.queued and self.phase is Phase.LIVE:

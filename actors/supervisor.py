@@ -37,6 +37,7 @@ from .prompt import WindowCache
 from .quarantine import Quarantine
 from .session_actor import SessionActor
 from .stages import Cause, Phase
+from .turn_watch import TurnWatch
 from .wait import Signal
 from .watch import BlockingReport
 
@@ -139,9 +140,7 @@ class Supervisor:
         self._waiting: OrderedDict[SessionActor, float] = OrderedDict()
         # Invariant: exactly the LIVE actors with nothing to do.
         self._idle = IdleList()
-        self._turns: dict[Turn, None] = {}
-        # Invariant: at or before the first date of any turn; None: there was none to watch.
-        self._watch_turns_at: float | None = None
+        self.turns = TurnWatch(backend, limits.cancel_grace_seconds, wake_at)
         self._quarantine = Quarantine(limits)
         self._counts = dict.fromkeys(
             ("activations", "evictions", "restarts", "quarantines", "abandoned"), 0
@@ -154,7 +153,7 @@ class Supervisor:
             live=self._live,
             idle=self._idle.count,
             waiting=len(self._waiting),
-            running_turns=len(self._turns),
+            running_turns=len(self.turns),
             quarantined=self._quarantine.count_resting(now),
             activations=counts["activations"],
             evictions=counts["evictions"],
@@ -358,8 +357,8 @@ class Supervisor:
             self._evict(oldest)
         while self._waiting and next(iter(self._waiting.values())) <= now:
             self._turn_away(next(iter(self._waiting)))
-        if self._watch_turns_at is not None and self._watch_turns_at <= now:
-            self._check_turns(now)
+        for turn in self.turns.check(now):
+            self._abandon(turn)
         self._quarantine.forget(now)
         return self._next_due()
 
@@ -369,8 +368,8 @@ class Supervisor:
             due.append(self._idle.oldest.idle_since + self.limits.idle_seconds)
         if self._waiting:
             due.append(next(iter(self._waiting.values())))
-        if self._watch_turns_at is not None:
-            due.append(self._watch_turns_at)
+        if self.turns.due is not None:
+            due.append(self.turns.due)
         return min(due, default=None)
 
     def _turn_away(self, actor: SessionActor) -> None:
@@ -386,42 +385,8 @@ class Supervisor:
 
     # -------------------------------------------------------- turns
 
-    def turn_began(self, turn: Turn) -> None:
-        """A turn is running. One watch serves all of them: they all have the same time."""
-        self._turns[turn] = None
-        if self._watch_turns_at is None:
-            self._watch_turns_at = turn.deadline
-            self._wake_at(turn.deadline)
-
-    def turn_hurried(self) -> None:
-        """A guest was cancelled before its time: see whether it obeys."""
-        due = self.backend.now() + self.limits.cancel_grace_seconds
-        if self._watch_turns_at is None or due < self._watch_turns_at:
-            self._watch_turns_at = due
-            self._wake_at(due)
-
-    def turn_ended(self, turn: Turn) -> None:
-        """It no longer is."""
-        self._turns.pop(turn, None)
-
-    def _check_turns(self, now: float) -> None:
-        """Cancel the guests whose time is over; abandon those that ignored that."""
-        grace = self.limits.cancel_grace_seconds
-        for turn in [turn for turn in self._turns if turn.deadline <= now]:
-            if not turn.is_cancelled:
-                turn.expire()
-            elif turn.deadline + grace <= now and turn.in_guest:
-                self._abandon(turn)
-        dates = [
-            # A turn that waits for its storage is never abandoned: look again, but not at once.
-            max(turn.deadline, now) + grace if turn.is_cancelled else turn.deadline
-            for turn in self._turns
-        ]
-        self._watch_turns_at = min(dates, default=None)
-
     def _abandon(self, turn: Turn) -> None:
         self._counts["abandoned"] += 1
-        del self._turns[turn]
         logger.error(
             "a guest of session %s ignored its cancellation and is abandoned; "
             "the session is quarantined",
@@ -491,14 +456,10 @@ class Supervisor:
             actor.fail_queued(lambda content: RuntimeClosedError(text, content=content))
             if actor.phase is Phase.WAITING:
                 self.drop(actor)
-        self._interrupt_turns(RuntimeClosedError("the runtime is shutting down"))
+        self.turns.interrupt_all(RuntimeClosedError("the runtime is shutting down"))
         await self._until_quiet(self.backend.now() + 2 * self.limits.cancel_grace_seconds)
         if self.busy:
             logger.error("%d sessions did not come to rest before the end", self.busy)
-
-    def _interrupt_turns(self, reason: RuntimeClosedError) -> None:
-        for turn in list(self._turns):
-            turn.interrupt(reason)
 
     @property
     def busy(self) -> int:

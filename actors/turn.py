@@ -95,7 +95,7 @@ class Turn:
         self._interruption: SessionError | None = None
         # When the guest must end. The supervisor watches it, so there is no timer per turn.
         self.deadline = actor.backend.now() + actor.system.limits.turn_timeout_seconds
-        # Invariant: whether the guest's scope is cancelled, or will be as soon as it is entered.
+        # Invariant: whether the guest's scope is cancelled; without one, no guest is begun.
         self.is_cancelled = False
         self._tries = 0
         self._question: MessageRecord | None = None
@@ -115,7 +115,7 @@ class Turn:
         if self._interruption is None and self.stage is not Stage.CLOSING:
             self._interruption = reason
             self.deadline = min(self.deadline, self._actor.backend.now())
-            self._actor.system.turn_hurried()
+            self._actor.system.turns.hurried()
             self.expire()
 
     def expire(self) -> None:
@@ -218,10 +218,10 @@ class Turn:
     async def _filtered(self, message: MessageRecord) -> tuple[str, str]:
         """Through all middleware, in a scope that an interruption cancels."""
         filtered = ("", "")
+        if self.is_cancelled:
+            raise self._refusal()
         with self._actor.backend.scope() as scope:
             self._scope = scope
-            if self.is_cancelled:
-                scope.cancel()
             filtered = await self._filter(message)
         self._scope = None
         if scope.cancelled_caught:
@@ -295,11 +295,13 @@ class Turn:
         except SessionError as error:
             self._error = error
             return
+        if self.is_cancelled:
+            # The storage took all the time: the guest is not asked, so it cannot be too slow.
+            self._error = self._timed_out() if self._interruption is None else None
+            return
         try:
             with actor.backend.scope() as scope:
                 self._scope = scope
-                if self.is_cancelled:
-                    scope.cancel()
                 listening = answer.receive(
                     actor.provider(), request, lambda: mine == self._generation
                 )
@@ -365,6 +367,9 @@ class Turn:
             provider_message_id=result.provider_message_id,
             provider_metadata=result.provider_metadata,
         )
+        # The provider's time is over; middleware has timeouts of its own.
+        self.deadline = self._actor.backend.now() + system.guests.filter_seconds
+        self.is_cancelled = False
         try:
             content, metadata = await self._filter(message)
             limit = system.limits.max_message_bytes
@@ -429,7 +434,10 @@ class Turn:
         """The end could not be stored: the actor loads again and closes what is open there."""
         if (self.stage, Event.LOSE) in TRANSITIONS:
             self._advance(Event.LOSE)
-        self._tell(error)
+        if self._question is not None and isinstance(error, RuntimeClosedError):
+            self._tell(self._cut_off(error))
+        else:
+            self._tell(error)
         self._actor.step_lost(error)
 
     def _tell(self, error: Exception) -> None:
@@ -453,6 +461,17 @@ class Turn:
             provider=self._answer.provider,
             retryable=True,
         )
+
+    def _cut_off(self, error: RuntimeClosedError) -> TurnInterruptedError:
+        """Not handed back, because the question is stored and its turn is closed at the start."""
+        cut_off = TurnInterruptedError(
+            "the runtime ended before the turn did; the question is in the history",
+            code="interrupted",
+            provider=self._answer.provider,
+            retryable=True,
+        )
+        cut_off.__cause__ = error
+        return cut_off
 
     def _interrupted(self) -> TurnInterruptedError:
         error = TurnInterruptedError(
