@@ -145,6 +145,7 @@ class Guests(IGuests):
         """Last in the order."""
         self._middleware.append(middleware)
         self.has_middleware = True
+        self.filter_seconds += self._limits.middleware_timeout_seconds
 
     def add_hook(self, hook: object) -> None:
         """Last in the order."""
