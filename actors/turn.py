@@ -370,6 +370,7 @@ class Turn:
         # The provider's time is over; middleware has timeouts of its own.
         self.deadline = self._actor.backend.now() + system.guests.filter_seconds
         self.is_cancelled = False
+        system.turns.look_at(self.deadline)
         try:
             content, metadata = await self._filter(message)
             limit = system.limits.max_message_bytes

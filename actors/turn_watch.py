@@ -36,15 +36,21 @@ class TurnWatch:
         """A turn is running."""
         self._turns[turn] = None
         if self.due is None:
-            self._look_at(turn.deadline)
+            self.look_at(turn.deadline)
 
     def ended(self, turn: Turn) -> None:
         """It no longer is."""
         self._turns.pop(turn, None)
 
+    def look_at(self, moment: float) -> None:
+        """A guest has to end by then."""
+        if self.due is None or moment < self.due:
+            self.due = moment
+            self._wake_at(moment)
+
     def hurried(self) -> None:
         """A guest was cancelled before its time: see whether it obeys."""
-        self._look_at(self._backend.now() + self._grace_seconds)
+        self.look_at(self._backend.now() + self._grace_seconds)
 
     def interrupt_all(self, reason: SessionError) -> None:
         """End every guest."""
@@ -72,8 +78,3 @@ class TurnWatch:
         ]
         self.due = min(dates, default=None)
         return lost
-
-    def _look_at(self, moment: float) -> None:
-        if self.due is None or moment < self.due:
-            self.due = moment
-            self._wake_at(moment)
