@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
+import pytest
 from langswarm.core.session import (
     InMemorySessionStorage,
     IProvider,
@@ -25,12 +26,14 @@ from langswarm.core.session.providers import (
     ProviderRequest,
     TextDelta,
 )
+from langswarm.core.session.testing import simulate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
     from pathlib import Path
 
     from langswarm.core.session.actors.supervisor import Supervisor
+    from langswarm.core.session.testing import Backend
 
 PATIENCE_SECONDS = 20
 """How long a test waits for what must happen; never for what must not."""
@@ -197,6 +200,22 @@ def assert_turns(messages: Sequence[SessionMessage], texts: Sequence[str]) -> No
     for question, answer in zip(questions, answers, strict=True):
         assert question.turn_id == answer.turn_id
     assert len({message.message_id for message in messages}) == len(messages)
+
+
+def on_a_virtual_clock(program: Callable[[], Awaitable[None]]) -> Callable[[Backend], None]:
+    """Make a test of it, on each backend, in a time of its own.
+
+    Hours cost nothing there, and a busy machine cannot make a short timeout fire.
+    """
+
+    def test(backend: Backend) -> None:
+        simulate(program, backend=backend, seed=None)
+
+    test.__doc__ = program.__doc__
+    marked: Callable[[Backend], None] = pytest.mark.parametrize("backend", ["asyncio", "trio"])(
+        test
+    )
+    return marked
 
 
 async def until(condition: Callable[[], bool]) -> None:

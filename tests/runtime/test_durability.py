@@ -6,6 +6,7 @@ import random
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from .helpers import (
@@ -171,18 +172,22 @@ async def test_g3_what_returned_is_there_after_a_restart(store: Store) -> None:
 
 
 async def test_g5_counters_and_messages_move_together(store: Store) -> None:
-    """G5: at every moment, the counters that a reader sees fit the messages that it sees."""
-    async with store.manager(Echo()) as manager:
+    """G5: every snapshot that a reader gets is whole: no half pair, no counter alone."""
+    provider = Echo()
+    async with store.manager(provider) as manager:
         session = await new_session(manager)
-        tickets = [session.submit(f"{number}") for number in range(10)]
-        for ticket in tickets:
-            await ticket
-            before = len(await session.get_messages())
+        tickets = [session.submit(f"{number}") for number in range(20)]
+        while len(provider.finished) < 20:
+            messages = await session.get_messages()
+            assert [message.seq for message in messages] == list(range(1, len(messages) + 1))
+            assert [m.role for m in messages[1::2]] == ["assistant"] * (len(messages) // 2)
             metrics = await session.get_metrics()
-            after = len(await session.get_messages())
-            assert before <= metrics.total_messages <= after
             assert metrics.user_messages - metrics.assistant_messages in {0, 1}
+            assert metrics.completed_turns == metrics.assistant_messages
+            await anyio.lowlevel.checkpoint()
         await outcomes(tickets)
+        assert (await session.get_metrics()).total_messages == 40
+        assert session.message_count == len(await session.get_messages()) == 40
 
 
 async def test_read_your_writes(store: Store) -> None:

@@ -204,7 +204,7 @@ async def test_loss_10_a_provider_error_or_timeout(store: Store) -> None:
     provider = Echo()
     provider.failing = {"fails"}
     provider.hold("hangs")
-    async with store.manager(provider, turn_timeout_seconds=0.1) as manager:
+    async with store.manager(provider, turn_timeout_seconds=0.5) as manager:
         session = await new_session(manager)
         await session.send_message("one")
         assert isinstance(await outcome(session.submit("fails")), ProviderError)
