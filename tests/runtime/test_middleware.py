@@ -288,12 +288,12 @@ async def abandoned(role: str, expected: list[str]) -> None:
 
 
 @on_a_virtual_clock
-async def test_g15_a_middleware_that_ignores_its_cancellation_on_the_message() -> None:
+async def test_g15_a_middleware_that_ignores_its_cancellation_is_abandoned() -> None:
     """G15: abandoned: nothing stored, the session rests, the late word is lost."""
     await abandoned("user", [])
 
 
 @on_a_virtual_clock
-async def test_g15_a_middleware_that_ignores_its_cancellation_on_the_answer() -> None:
+async def test_g15_a_middleware_that_ignores_its_cancellation_on_the_answer_is_abandoned() -> None:
     """G15: abandoned: the turn is closed as failed, and nothing unfiltered is shown."""
     await abandoned("assistant", ["stuck"])
