@@ -62,6 +62,11 @@ class Disk:
         """How many commits there are of the session."""
         return len(self.journal.get(session_id, ()))
 
+    def last_seq(self, session_id: str) -> int:
+        """Of the last message that is committed of the session."""
+        writes = self.journal.get(session_id, ())
+        return writes[-1].after.record.last_seq if writes else 0
+
     def known(self, session_id: str) -> int:
         """Of how many of them a process has been told: what it shows is no older than that."""
         return self._known.get(session_id, 0)

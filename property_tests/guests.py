@@ -1,4 +1,4 @@
-"""The scripted provider and the middleware of the simulated world, and what they witness.
+"""The scripted provider, the middleware and the hook of the simulated world: what they witness.
 
 How a message is answered stands in the message: `c0.3:slow`. The answer names a checksum of the
 whole prompt, so that a prompt that is wrong in anything shows in the history too.
@@ -14,10 +14,10 @@ import anyio.lowlevel
 import attrs
 from langswarm.core.session.actors.errors import MessageRefused, ProviderError
 from langswarm.core.session.actors.ports import Completed, IProvider, TextDelta
-from langswarm.core.session.runtime.guests import ISessionMiddleware
+from langswarm.core.session.runtime.guests import ISessionLifecycleHook, ISessionMiddleware
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from langswarm.core.session.actors.ports import ProviderEvent, ProviderRequest
     from langswarm.core.session.runtime.views import SessionContext, SessionMessage
@@ -36,6 +36,11 @@ def pieces_of(answer: str) -> list[str]:
     return [answer[start : start + size] for start in range(0, len(answer), size)]
 
 
+def conversation_of(question: str) -> str:
+    """The provider's own conversation that begins with this question."""
+    return f"conversation {question}"
+
+
 @attrs.define
 class Witness:
     """What guests saw, over all processes."""
@@ -44,6 +49,12 @@ class Witness:
     """By user message."""
     contexts: dict[str, tuple[int, tuple[str, ...]]]
     """By user message: version and keys of the context that its middleware saw."""
+    resumed: dict[str, str | None]
+    """By user message: the provider's own conversation that it was told to go on with."""
+    stored: Callable[[str], int]
+    """The last seq that is committed of a session."""
+    heard: dict[str, list[int]] = attrs.field(factory=dict[str, list[int]])
+    """By session: the messages that the hook was told of, by seq."""
     running: dict[str, str] = attrs.field(factory=dict[str, str])
     """By session: the message whose turn is with a guest."""
     violations: list[str] = attrs.field(factory=list[str])
@@ -59,6 +70,15 @@ class Witness:
         if self.running.get(session_id) == content:
             del self.running[session_id]
 
+    def hears(self, session_id: str, seq: int) -> None:
+        """The hook is told that this message is stored."""
+        heard = self.heard.setdefault(session_id, [])
+        if heard and seq <= heard[-1]:
+            self.violations.append(f"G10: {session_id}: told of {seq} after {heard[-1]}")
+        if seq > self.stored(session_id):
+            self.violations.append(f"G10: {session_id}: told of {seq} before it was stored")
+        heard.append(seq)
+
 
 class ScriptedProvider(IProvider):
     """Answers as the message says."""
@@ -72,6 +92,7 @@ class ScriptedProvider(IProvider):
         question = prompt[-1][1]
         witness.enters(session_id, question)
         witness.prompts[question] = prompt
+        witness.resumed[question] = request.provider_session_id
         try:
             how = question.rpartition(":")[2]
             answer = answer_to(prompt)
@@ -82,7 +103,11 @@ class ScriptedProvider(IProvider):
                 yield TextDelta(piece)
                 await _go_on(how)
             if how != "trunc":
-                yield Completed(input_tokens=len(prompt), output_tokens=len(answer))
+                yield Completed(
+                    input_tokens=len(prompt),
+                    output_tokens=len(answer),
+                    provider_session_id=request.provider_session_id or conversation_of(question),
+                )
         finally:
             witness.leaves(session_id, question)
 
@@ -93,8 +118,8 @@ async def _begin(how: str) -> None:
         raise ProviderError("no answer", code="overloaded", retryable=True)
     if how == "bug":
         raise ValueError("a provider's bug")
-    if how == "long":
-        await anyio.sleep(3.0)
+    if how in {"long", "late"}:
+        await anyio.sleep(3.0 if how == "long" else 4.5)
 
 
 async def _go_on(how: str) -> None:
@@ -115,7 +140,7 @@ class Recorder(ISessionMiddleware):
     ) -> SessionMessage:
         how = message.content.partition(" #")[0].rpartition(":")[2]
         if message.role != "user":
-            await anyio.lowlevel.checkpoint()
+            await anyio.sleep(1.8 if how == "late" else 0.0)
             if how == "veto":
                 raise MessageRefused("not this answer")
             return message
@@ -131,3 +156,18 @@ class Recorder(ISessionMiddleware):
         finally:
             witness.leaves(session_id, message.content)
         return message
+
+
+class Listener(ISessionLifecycleHook):
+    """Notes the messages that it is told of, and takes its time."""
+
+    def __init__(self, witness: Witness) -> None:
+        self.witness = witness
+
+    async def on_message_sent(self, session_id: str, message: SessionMessage) -> None:
+        self.witness.hears(session_id, message.seq)
+        await anyio.sleep(0.05)
+
+    async def on_message_received(self, session_id: str, message: SessionMessage) -> None:
+        self.witness.hears(session_id, message.seq)
+        await anyio.lowlevel.checkpoint()

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import attrs
 from langswarm.core.session.actors.model import Counters, Role, SessionStatus, TurnState
 
+from .guests import conversation_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -45,6 +47,10 @@ class State:
     context_version: int = 0
     context_keys: tuple[str, ...] = ()
     max_messages: int = DEFAULT_MAX_MESSAGES
+    conversation: str | None = None
+    """The provider's own that holds exactly this history, and may be gone on with."""
+    resuming: str | None = None
+    """The one that the open turn goes on with."""
     counters: Counters = attrs.field(factory=Counters)
 
     def lines(self) -> tuple[tuple[int, str, str, str | None], ...]:
@@ -206,6 +212,11 @@ def _after(write: SessionWrite, before: State, effect: Effect) -> State:
     if effect.kind in {"archived", "reopened"}:
         status = SessionStatus.ARCHIVED if effect.kind == "archived" else SessionStatus.ACTIVE
     turn_no = before.last_turn_no + (effect.kind == "open")
+    conversation = before.conversation
+    if effect.kind in {"open", "close", "note", "cleared"}:
+        conversation = None
+    if effect.text == TurnState.COMPLETED and before.messages:
+        conversation = before.resuming or conversation_of(before.messages[-1].content)
     return State(
         status=status,
         messages=messages,
@@ -215,6 +226,8 @@ def _after(write: SessionWrite, before: State, effect: Effect) -> State:
         context_version=before.context_version + (effect.kind == "put"),
         context_keys=(*keys, effect.text) if effect.kind == "put" else keys,
         max_messages=int(effect.text) if effect.kind == "conf" else before.max_messages,
+        conversation=conversation,
+        resuming=before.conversation if effect.kind == "open" else None,
         counters=_counted(before.counters, write, effect),
     )
 

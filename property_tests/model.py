@@ -126,8 +126,12 @@ class Explanation:
         state = self._log.states[start]
         expected = state.prompt(call.content)
         asked = self._world.prompts.get(call.content)
-        if asked is not None and asked != expected:
-            self._bad(f"G4: the provider was asked {asked}, not {expected}", call)
+        if asked is not None:
+            if asked != expected:
+                self._bad(f"G4: the provider was asked {asked}, not {expected}", call)
+            resumed = self._world.resumed.get(call.content)
+            if resumed != state.conversation:
+                self._bad(f"G4: went on with {resumed!r}, not {state.conversation!r}", call)
         self._check_answer(call, closed, answer_to(expected))
         self._check_context(call, state)
         for misfit in self._misfits(call, start, start + 2):

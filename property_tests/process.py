@@ -9,7 +9,8 @@ from langswarm.core.session.actors.limits import Limits
 from langswarm.core.session.runtime.manager import Manager
 
 from .disk import SimulatedStorage
-from .guests import Recorder, ScriptedProvider
+from .guests import Listener, Recorder, ScriptedProvider
+from .program import HOOK, MIDDLEWARE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +44,7 @@ def limits_of(settings: Settings) -> Limits:
         restart_window_seconds=60.0,
         quarantine_seconds=5.0,
         window_cache_bytes=settings.window,
+        storage_batch_size=settings.batch,
     )
 
 
@@ -62,9 +64,10 @@ class Process:
         self.witness = witness
         self.manager = Manager(
             storage=self.storage,
-            providers={"scripted": ScriptedProvider(self.witness)},
+            providers={"scripted": ScriptedProvider(witness)},
             limits=limits_of(settings),
-            middleware=[Recorder(self.witness)] if settings.guests else (),
+            middleware=[Recorder(witness)] if settings.guests & MIDDLEWARE else (),
+            hooks=[Listener(witness)] if settings.guests & HOOK else (),
         )
         self.manager._anchor.host.wall_clock_us = wall_clock_us
         self.sessions: list[Session] = []
@@ -95,7 +98,7 @@ class LogWatch(logging.Handler):
         error = record.exc_info[1] if record.exc_info else None
         planned = error is None or isinstance(error, PlannedCrashError)
         text = record.getMessage()
-        if not planned or "report" in text or "come to rest" in text:
+        if not planned or "report" in text:
             self.complaints.append(f"the runtime logged {text!r} ({error!r})")
 
     def __enter__(self) -> Self:

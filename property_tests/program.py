@@ -14,6 +14,8 @@ import re
 import attrs
 
 FOREVER = 1e9
+MIDDLEWARE = 1
+HOOK = 2
 
 BEHAVIOURS = (
     "ok",  # answers at once
@@ -25,6 +27,7 @@ BEHAVIOURS = (
     "trunc",  # text, but the stream ends without Completed
     "bug",  # raises something that is no ProviderError
     "deny",  # the middleware refuses the message (without middleware: as ok)
+    "late",  # all but too late, and the middleware takes its time over the answer
     "veto",  # the middleware refuses the answer (without middleware: as ok)
     "stall",  # the middleware hangs (without middleware: as ok)
 )
@@ -42,7 +45,8 @@ class Step:
     max_messages becomes `value`. clear, arch, open: as the API calls them. make: create the
     session once more. read: history, context, metrics. evict, crash: the session's actor. gap:
     sleep `value` s. kill: after `value` s the process dies and a new one starts. stop: after
-    `value` s the process closes in good order and a new one starts.
+    `value` s the process closes in good order (`how` "now": without waiting for turns) and a new
+    one starts.
 
     Changes with `how` "soon" are calls of a task of their own: the client goes on without waiting.
     """
@@ -102,8 +106,10 @@ class Settings:
     """Of each storage call, in seconds."""
     window: int = 32 * 1024 * 1024
     """Bytes of cached prompt windows."""
+    batch: int = 1000
+    """Writes that are committed together at most."""
     guests: int = 0
-    """1: with middleware."""
+    """1: with middleware, 2: with a hook, 3: with both."""
     ticks: int = 1
     """Microseconds that the wall clock goes on with each look at it; 0: it may stand still."""
     faults: tuple[Fault, ...] = ()

@@ -48,6 +48,27 @@ def test_anothers_creation_is_not_taken_for_ones_own(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_a_message_that_is_stored_is_not_handed_back(backend: Backend) -> None:
+    """G13: RuntimeClosedError says that the message did not run; so nothing of it may be stored.
+
+    The storage takes longer over the first commit than the shutdown waits.
+    """
+    check("latency=2.0 | post0:slow stop@0", backend, seed=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_slow_storage_quarantines_nobody(backend: Backend) -> None:
+    """G14: a guest that is asked when its turn's time is over already did not ignore anything."""
+    check("latency=2.0 window=0 | post0:ok post0:ok post0:slow", backend, seed=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_middleware_on_a_late_answer_has_its_time(backend: Backend) -> None:
+    """G15: the turn's time ends with the provider; middleware has a timeout of its own."""
+    check("guests=1 | send0:late send0:ok", backend, seed=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_closed_manager_is_let_go(backend: Backend) -> None:
     """G11: what a manager holds ends with it, also where one of its guests knows it."""
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .calls import Read
     from .world import World
 
+pytestmark = pytest.mark.timeout(300)  # seconds of a machine that is busy and traces coverage
+
 
 def told(world: World) -> list[object]:
     """What each call was told, in ticket order."""

@@ -16,6 +16,9 @@ from .strategies import random_programs
 if TYPE_CHECKING:
     from langswarm.core.session.testing import Backend
 
+pytestmark = pytest.mark.timeout(300)  # seconds of a machine that is busy and traces coverage
+
+
 MOST_EXAMPLES = 500
 PLANTED = catalogue(durability, lifetime, ordering)
 
@@ -40,4 +43,5 @@ def test_most_promises_have_a_planted_bug() -> None:
     """Each promise that the state machine claims to check is broken by a variant at least."""
     promises = {variant.promise for variant in PLANTED.values()}
     assert all(re.fullmatch(r"G\d+", promise) for promise in promises)
-    assert promises >= {"G1", "G2", "G3", "G4", "G5", "G6", "G8", "G9", "G11", "G13", "G14"}
+    checked = ("G1", "G2", "G3", "G4", "G5", "G6", "G8", "G9", "G10", "G11", "G13", "G14")
+    assert promises >= set(checked)

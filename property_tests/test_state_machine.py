@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from .program import Program
 
+pytestmark = pytest.mark.timeout(300)  # seconds of a machine that is busy and traces coverage
+
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @examples(250)
@@ -23,14 +25,14 @@ if TYPE_CHECKING:
 def test_calls_in_ticket_order_explain_all_commits(
     backend: Backend, program: Program, seed: int
 ) -> None:
-    """G1-G6, G8, G9, G11, G13, G14: see `model`, which is the text of this property."""
+    """G1-G6, G8-G11, G13, G14: see `model`, which is the text of this property."""
     run(program, backend, seed)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_calls_explain_all_commits_of_random_programs(backend: Backend) -> None:
-    """G1-G6, G8, G9, G11, G13, G14: the same property, on programs that are spread evenly."""
-    for program, seed in random_programs(900):
+    """G1-G6, G8-G11, G13, G14: the same property, on programs that are spread evenly."""
+    for program, seed in random_programs(1500):
         try:
             run(program, backend, seed)
         except BrokenPromiseError:

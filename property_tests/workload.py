@@ -20,6 +20,7 @@ T = TypeVar("T")
 IDLE_TIMES = (FOREVER, 1.0, 0.2, 0.0)
 PATIENCE = (1.0, 0.25, 0.1, 0.0)
 MOST_STEPS = 12
+READS = ("load", "messages", "readback", "open", "unfinished")
 GO_ON = (False, True, True, True, True, True, True)
 
 ALWAYS = ("send", "post", "post", "gap")
@@ -38,7 +39,7 @@ VERBS = tuple(
 )
 BEHAVIOURS_OF = (
     ("ok", "slow", "slow"),
-    ("ok", "slow", "long", "hang"),
+    ("ok", "slow", "long", "late", "hang"),
     ("ok", "slow", "fail", "half", "trunc", "bug", "deny", "veto", "stall"),
 )
 
@@ -63,9 +64,10 @@ def wild_program(pick: Pick) -> Program:
         live=pick((100, 2, 1)),
         box=pick((100, 100, 2, 1)),
         restarts=pick((100, 1, 0)),
-        latency=pick((0.0, 0.05)),
+        latency=pick((0.0, 0.0, 0.05, 2.0)),
         window=pick((1_000_000, 400, 0)),
-        guests=pick((0, 1)),
+        batch=pick((1000, 1)),
+        guests=pick((0, 1, 2, 3)),
         faults=_faults(pick, pick((0, 0, 1, 2, 3))),
     )
     make = _Steps(pick, settings, pick(VERBS), pick(BEHAVIOURS_OF), wild=True)
@@ -75,7 +77,7 @@ def wild_program(pick: Pick) -> Program:
 
 def calm_program(pick: Pick) -> Program:
     """One client and nothing that goes wrong outside: what it is told depends on no schedule."""
-    settings = Settings(sessions=pick((1, 1, 2)), idle=0.2, guests=pick((0, 1)))
+    settings = Settings(sessions=pick((1, 1, 2)), idle=0.2, guests=pick((0, 3)))
     make = _Steps(pick, settings, CALM, CALM_BEHAVIOURS, wild=False)
     return Program(settings, (make.client(pick((1, 6))),))
 
@@ -94,7 +96,7 @@ def _faults(pick: Pick, count: int) -> tuple[Fault, ...]:
     """Planned faults of the disk."""
     faults: dict[tuple[str, int], Fault] = {}
     for _ in range(count):
-        method = pick(("commit", "commit", "commit", "commit", "load", "messages", "readback"))
+        method = pick(("commit", "commit", "commit", "commit", *READS))
         kinds = COMMIT_FAULTS if method == "commit" else READ_FAULTS
         number = pick(range(1, 21 if method == "commit" else 9))
         faults[method, number] = Fault(method, number, pick(kinds))
@@ -134,7 +136,8 @@ class _Steps:
         if verb == "gap":
             return Step(verb, value=pick(self._gaps))
         if verb in {"kill", "stop"}:
-            return Step(verb, value=pick((0.1, 0.0)))
+            how = pick(("", "now")) if verb == "stop" else ""
+            return Step(verb, None, how, pick((0.1, 0.0)))
         if verb == "take":
             return Step(verb)
         session = pick(self._sessions)

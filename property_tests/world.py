@@ -16,6 +16,7 @@ from langswarm.core.session.actors.errors import (
     MailboxFullError,
     SessionError,
     SessionQuarantinedError,
+    StorageError,
 )
 from langswarm.core.session.actors.mailbox import TicketState
 from langswarm.core.session.actors.wait import current_backend
@@ -24,7 +25,7 @@ from .calls import Call, Outcome, Read
 from .disk import Disk
 from .guests import Witness
 from .process import PlannedCrashError, Process
-from .program import PLAIN, TALKING
+from .program import HOOK, PLAIN, TALKING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -46,6 +47,7 @@ class World:
         self.disk = Disk(settings.faults, settings.latency)
         self.prompts: dict[str, tuple[tuple[str, str], ...]] = {}
         self.contexts: dict[str, tuple[int, tuple[str, ...]]] = {}
+        self.resumed: dict[str, str | None] = {}
         self.calls: list[Call] = []
         self.reads: list[Read] = []
         self.violations: list[str] = []
@@ -84,25 +86,32 @@ class World:
 
     async def _boot(self, *, create: bool = False) -> None:
         process = self._new_process()
-        faulty, self.disk.faulty = self.disk.faulty, False
         for number in range(self.program.settings.sessions):
+            session_id = f"s{number}"
             if create:
-                session = await process.manager.create_session(
-                    "u", "scripted", "m", session_id=f"s{number}"
-                )
+                manager = process.manager
+                session = await manager.create_session("u", "scripted", "m", session_id=session_id)
             else:
-                session = await process.manager.get_session(f"s{number}")
+                session = await self._find(process, session_id)
             process.sessions.append(session)
         if await self.disk.store.load_unfinished(1):
             self.violations.append("G5: a turn of the process before is open after the first read")
         self.disk.tell(session.session_id for session in process.sessions)
-        self.disk.faulty = faulty
         self._process = process
         self._up.set()
 
+    async def _find(self, process: Process, session_id: str) -> Session:
+        """The storage may fail to open or to read; each fault happens once."""
+        for _ in self.program.settings.faults:
+            try:
+                return await process.manager.get_session(session_id)
+            except StorageError:
+                continue
+        return await process.manager.get_session(session_id)
+
     def _new_process(self) -> Process:
         self._processes += 1
-        witness = Witness(prompts=self.prompts, contexts=self.contexts)
+        witness = Witness(self.prompts, self.contexts, self.resumed, self.disk.last_seq)
         return Process(
             self._processes, self.program.settings, self.disk, witness, self.wall_clock_us
         )
@@ -129,8 +138,25 @@ class World:
 
     async def _stop(self, process: Process) -> None:
         await process.manager.aclose()
+        await self._stopped(process)
+
+    async def _stop_now(self, process: Process) -> None:
+        await process.manager.aclose(drain_seconds=0)
+        await self._stopped(process)
+
+    async def _stopped(self, process: Process) -> None:
         await self._settle()
         self.violations += process.complaints()
+        if self.program.settings.guests & HOOK:
+            self._check_heard(process)
+
+    def _check_heard(self, process: Process) -> None:
+        for call in self.calls:
+            told = call.process == process.number and call.outcome is Outcome.OK
+            if told and call.step.verb in {*TALKING, "note"}:
+                heard = process.witness.heard.get(call.session_id, [])
+                if call.value.seq not in heard:
+                    self.violations.append(f"G10: the hook was never told of {call}")
 
     async def _settle(self) -> None:
         """Every message has an answer sooner or later: a lost one is a deadlock here."""
@@ -148,17 +174,17 @@ class World:
         posted: list[Call] = []
         calls = 0
         for step in steps:
-            while not self._up.is_set():
-                await self._up.wait()
+            await self._wait_until_up()
             calls += step.verb in TALKING or step.verb in PLAIN
             await self._step(step, f"c{number}.{calls}", posted)
 
+    async def _wait_until_up(self) -> None:
+        while not self._up.is_set():
+            await self._up.wait()
+
     async def _step(self, step: Step, name: str, posted: list[Call]) -> None:
         if step.verb in {"gap", "kill", "stop"}:
-            if step.value is not None:
-                await anyio.sleep(step.value)
-            if step.verb != "gap":
-                await self._restart(self._kill if step.verb == "kill" else self._stop)
+            await self._pass_time(step)
         elif step.verb == "take":
             if posted and posted[-1].ticket is not None:
                 posted[-1].withdrawn = posted[-1].ticket.withdraw()
@@ -169,11 +195,18 @@ class World:
         elif step.verb in TALKING:
             await self._talk(step, f"{name}:{step.how}", posted)
         elif step.how == "soon":
-            self._clients.start_soon(self._change, step, name)
+            self._clients.start_soon(self._change_soon, step, name)
             await anyio.lowlevel.checkpoint()  # the schedule says which of them goes on first
         else:
             await self._change(step, name)
         self._check_bounds()
+
+    async def _pass_time(self, step: Step) -> None:
+        await anyio.sleep(step.value or 0.0)
+        if step.verb == "kill":
+            await self._restart(self._kill)
+        elif step.verb == "stop":
+            await self._restart(self._stop_now if step.how == "now" else self._stop)
 
     def _strike(self, step: Step) -> None:
         supervisor, session_id = self._process.supervisor, f"s{step.session}"
@@ -207,6 +240,10 @@ class World:
             posted.append(call)
         else:
             await self._follow(call, call.ticket, step.value)
+
+    async def _change_soon(self, step: Step, name: str) -> None:
+        await self._wait_until_up()
+        await self._change(step, name)
 
     async def _change(self, step: Step, name: str) -> None:
         call, session = self._call(step, name)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from langswarm.core.session.actors import decisions
+from langswarm.core.session.actors import decisions, turn
 from langswarm.core.session.actors.decisions import UpdateContext
 from langswarm.core.session.actors.errors import StorageError
-from langswarm.core.session.actors.model import Committed, Counters, Role, TurnState
+from langswarm.core.session.actors.model import Committed, Counters, Role, TurnState, changed
 from langswarm.core.session.actors.session_actor import SessionActor
 from langswarm.core.session.actors.storage_actor import StorageActor
 from langswarm.core.session.actors.supervisor import Supervisor
@@ -97,6 +97,19 @@ def unknown_is_failure() -> AbstractContextManager[object]:
         return [StorageError("not stored", code="io") for _ in writes]
 
     return patch.object(StorageActor, "_read_back", doubt)
+
+
+@planted("G4")
+def stale_conversation_is_resumed() -> AbstractContextManager[object]:
+    """The provider's own conversation is gone on with after a turn that failed."""
+    close = decisions.close_turn
+
+    def forgive(state: StoredSession, result: TurnResult, now_us: int) -> SessionWrite:
+        write = close(state, result, now_us)
+        record = changed(write.after.record, dirty=False)
+        return changed(write, after=changed(write.after, record=record))
+
+    return patch.object(turn, "close_turn", forgive)
 
 
 @planted("G5")

@@ -13,6 +13,7 @@ from langswarm.core.session.actors.quarantine import Quarantine
 from langswarm.core.session.actors.session_actor import SessionActor
 from langswarm.core.session.actors.stages import Phase
 from langswarm.core.session.actors.supervisor import Supervisor
+from langswarm.core.session.runtime.guests import Guests
 
 from .catalogue import planted
 
@@ -70,6 +71,18 @@ def stale_prompt_window() -> AbstractContextManager[object]:
         del self, session_id
 
     return patch.object(WindowCache, "drop", keep)
+
+
+@planted("G10")
+def hooks_miss_what_comes_fast() -> AbstractContextManager[object]:
+    """A hook that is still busy is not told of the next message."""
+    queue = Guests._queue
+
+    def drop(self: Guests, call: Any) -> None:
+        if call.notice.record.session_id not in self._lanes:
+            queue(self, call)
+
+    return patch.object(Guests, "_queue", drop)
 
 
 @planted("G11")
