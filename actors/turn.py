@@ -412,7 +412,7 @@ class Turn:
         """The answer is there and paid for: a passing fault of the storage shall not lose it."""
         passing = isinstance(error, StorageError) and error.retryable and error.outcome == "failed"
         if not passing or self._tries == len(_RETRY_PAUSES_SECONDS):
-            self.lose(error)
+            self.lose(_answer_lost(error))
             return
         pause_seconds = _RETRY_PAUSES_SECONDS[self._tries]
         self._tries += 1
@@ -483,6 +483,20 @@ class Turn:
         )
         error.__cause__ = self._interruption
         return error
+
+
+def _answer_lost(error: SessionError) -> SessionError:
+    """Not retryable: the question is stored already, and sent again it would be there twice."""
+    if not isinstance(error, StorageError):
+        return error
+    lost = StorageError(
+        f"the answer could not be stored: {error}. The question is in the history and its turn "
+        "ends as interrupted; look there before sending it again",
+        code=error.code,
+        outcome=error.outcome,
+    )
+    lost.__cause__ = error
+    return lost
 
 
 def _failed(error: Exception) -> TurnResult:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from langswarm.core.session.actors.limits import Limits
 from langswarm.core.session.runtime.manager import Manager
+from langswarm.core.session.runtime.views import RisingClock
 
 from .disk import SimulatedStorage
 from .guests import Listener, Recorder, ScriptedProvider
@@ -69,7 +70,7 @@ class Process:
             middleware=[Recorder(witness)] if settings.guests & MIDDLEWARE else (),
             hooks=[Listener(witness)] if settings.guests & HOOK else (),
         )
-        self.manager._anchor.host.wall_clock_us = wall_clock_us
+        self.manager._anchor.host.wall_clock_us = RisingClock(wall_clock_us)
         self.sessions: list[Session] = []
         self.scopes: dict[anyio.CancelScope, None] = {}
 

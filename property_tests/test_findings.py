@@ -37,7 +37,6 @@ def test_a_failed_read_is_a_storage_error_for_readers(backend: Backend) -> None:
     check("faults=messages.1.raise | read0", backend, seed=0)
 
 
-@pytest.mark.xfail(strict=True, reason="a creation is told from another by its microsecond")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_anothers_creation_is_not_taken_for_ones_own(backend: Backend) -> None:
     """G3: the session exists, so creating it again fails, whatever became of the commit.
