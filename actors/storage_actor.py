@@ -271,10 +271,13 @@ class StorageActor:
 
     async def aclose(self) -> None:
         """Refuse new work, finish what was handed over, close the storage. Call it last (G13)."""
-        while self._writing or self._loading or self._door is _Door.OPENING:
-            await self._door_moved.wait()
-        self._move_door(_Door.CLOSED, None)
-        self._door = _Door.CLOSED
+        try:
+            while self._writing or self._loading or self._door is _Door.OPENING:
+                await self._door_moved.wait()
+        finally:
+            # Also where the storage hangs: whoever waits for it to open is told.
+            self._door = _Door.CLOSED
+            self._door_moved.wake()
         await self._storage.close()
 
     # -------------------------------------------------------- the writer
@@ -336,12 +339,14 @@ class StorageActor:
         ids = [write.after.record.session_id for write in writes]
         try:
             stored = await self._storage.read_back(ids)
+            outcomes = [
+                outcome_found(write, state, cause)
+                for write, state in zip(writes, stored, strict=True)
+            ]
         except BaseException as error:  # noqa: BLE001 - then it stays unknown
             return [unknown_outcome(cause, error)] * len(writes)
         self._counts["resolved"] += len(writes)
-        return [
-            outcome_found(write, state, cause) for write, state in zip(writes, stored, strict=True)
-        ]
+        return outcomes
 
     # -------------------------------------------------------- the loader
 
@@ -370,7 +375,7 @@ class StorageActor:
     async def _load_batch(self, session_ids: list[str]) -> list[Loaded]:
         """The session of each id, or why not; never raises, whatever the storage does."""
         try:
-            found = await self._storage.load(session_ids)
+            found: list[Loaded] = list(await self._storage.load(session_ids))
         except BaseException as failure:  # noqa: BLE001 - the end of the loop included
             if len(session_ids) > 1 and getattr(failure, "code", None) == "corrupt":
                 # damage in one session is no reason to refuse the others
@@ -379,7 +384,7 @@ class StorageActor:
             return [load_failed(failure)] * len(session_ids)
         if len(found) != len(session_ids):
             return [load_failed("the storage gave another number of sessions")] * len(session_ids)
-        return list(found)
+        return found
 
     def _refuse_loads(self, error: StorageError | RuntimeClosedError) -> None:
         while self._loads:

@@ -458,6 +458,9 @@ class Supervisor:
                 self.drop(actor)
         self.turns.interrupt_all(RuntimeClosedError("the runtime is shutting down"))
         await self._until_quiet(self.backend.now() + 2 * self.limits.cancel_grace_seconds)
+        for turn in self.turns.in_guest():
+            self._abandon(turn)
+        await self._until_quiet(self.backend.now() + self.limits.cancel_grace_seconds)
         if self.busy:
             logger.error("%d sessions did not come to rest before the end", self.busy)
 
@@ -471,6 +474,10 @@ class Supervisor:
             due = self.tick()
             with self.backend.scope(until if due is None else min(due, until)):
                 await self._quiet.wait()
+
+    def look_again(self) -> None:
+        """A date came up while draining, when no owner is parked to be woken by it."""
+        self._quiet.wake()
 
     def _check_quiet(self) -> None:
         if self._closing is not None and not self.busy:

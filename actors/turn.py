@@ -376,8 +376,10 @@ class Turn:
             limit = system.limits.max_message_bytes
             check_text(content, "the answer", max_bytes=limit, empty=True)
         except SessionError as error:
-            self._error = error
-            return _failed(error)
+            # The question is stored by now: it must not be handed back as if it never ran.
+            told = self._cut_off(error) if isinstance(error, RuntimeClosedError) else error
+            self._error = told
+            return _failed(told)
         return attrs.evolve(result, text=content, metadata=metadata)
 
     async def _close_failed(self) -> None:
@@ -435,11 +437,13 @@ class Turn:
         """The end could not be stored: the actor loads again and closes what is open there."""
         if (self.stage, Event.LOSE) in TRANSITIONS:
             self._advance(Event.LOSE)
-        if self._question is not None and isinstance(error, RuntimeClosedError):
-            self._tell(self._cut_off(error))
-        else:
-            self._tell(error)
-        self._actor.step_lost(error)
+        try:
+            if self._question is not None and isinstance(error, RuntimeClosedError):
+                self._tell(self._cut_off(error))
+            else:
+                self._tell(error)
+        finally:
+            self._actor.step_lost(error)
 
     def _tell(self, error: Exception) -> None:
         self._ticket.fail(error)

@@ -35,8 +35,7 @@ class TurnWatch:
     def began(self, turn: Turn) -> None:
         """A turn is running."""
         self._turns[turn] = None
-        if self.due is None:
-            self.look_at(turn.deadline)
+        self.look_at(turn.deadline)
 
     def ended(self, turn: Turn) -> None:
         """It no longer is."""
@@ -51,6 +50,10 @@ class TurnWatch:
     def hurried(self) -> None:
         """A guest was cancelled before its time: see whether it obeys."""
         self.look_at(self._backend.now() + self._grace_seconds)
+
+    def in_guest(self) -> list[Turn]:
+        """Turns whose guest has not ended."""
+        return [turn for turn in self._turns if turn.in_guest]
 
     def interrupt_all(self, reason: SessionError) -> None:
         """End every guest."""
@@ -69,8 +72,6 @@ class TurnWatch:
         ]
         for turn in late:
             turn.expire()
-        for turn in lost:
-            del self._turns[turn]
         dates = [
             # A turn that waits for its storage is never abandoned: look again, but not at once.
             max(turn.deadline, now) + self._grace_seconds if turn.is_cancelled else turn.deadline

@@ -226,11 +226,15 @@ class Guests(IGuests):
     # -------------------------------------------------------- hooks and events
 
     def publish(self, notice: Notice, context: Context) -> None:
-        """Queue the hook calls, fill the subscribers' buffers."""
-        if self._hooks and notice.kind in _HOOKS:
-            self._queue_calls(notice, context)
-        if self._streams:
-            self._offer(notice)
+        """Queue the hook calls, fill the subscribers' buffers. Never raises, whatever a hook is."""
+        try:
+            if self._hooks and notice.kind in _HOOKS:
+                self._queue_calls(notice, context)
+            if self._streams:
+                self._offer(notice)
+        except Exception:
+            self._failed += 1
+            logger.exception("a hook could not be called")
 
     def _offer(self, notice: Notice) -> None:
         record, message = notice.record, notice.message

@@ -159,6 +159,8 @@ class Runtime:
         if moment < self._armed:
             self._armed = moment
             self._wake.wake()
+        elif self._closing:
+            self.supervisor.look_again()
 
     async def _park(self) -> None:
         promised = math.inf
