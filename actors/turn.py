@@ -490,13 +490,14 @@ class Turn:
 
 
 def _answer_lost(error: SessionError) -> SessionError:
-    """Not retryable: the question is stored already, and sent again it would be there twice."""
+    """It says that the question is stored: sent again without a look, it would be there twice."""
     if not isinstance(error, StorageError):
         return error
     lost = StorageError(
         f"the answer could not be stored: {error}. The question is in the history and its turn "
         "ends as interrupted; look there before sending it again",
         code=error.code,
+        retryable=error.retryable,
         outcome=error.outcome,
     )
     lost.__cause__ = error
