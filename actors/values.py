@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from .errors import InvalidMessageError
+from .errors import InvalidMessageError, StorageError
 from .model import EMPTY_JSON
 
 # Far below Python's recursion limit, so that what was taken once can be merged and read anywhere.
@@ -85,13 +85,28 @@ def encode_object(value: object, what: str, *, max_bytes: int) -> str:
 
 
 def decode_object(text: str) -> dict[str, Any]:
-    """A fresh dict from text that `encode_object` made."""
+    """A fresh dict from stored text that `encode_object` made.
+
+    Raises StorageError of code `corrupt` for anything else: a storage cannot notice every damage.
+    """
     if text == EMPTY_JSON:
         return {}
     import json  # noqa: PLC0415 - see the module's docstring
 
-    value: dict[str, Any] = json.loads(text)
-    return value
+    try:
+        value: object = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(str(error)) from None
+    if not isinstance(value, dict):
+        raise _damaged(f"a {type(value).__name__} in place of an object")
+    return cast("dict[str, Any]", value)
+
+
+def _damaged(reason: str) -> StorageError:
+    return StorageError(
+        f"stored JSON is damaged ({reason}); restore a backup, verify_storage() shows the extent",
+        code="corrupt",
+    )
 
 
 def _plain(value: object) -> object:

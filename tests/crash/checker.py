@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from langswarm.core.session import (
     Role,
     Session,
+    SessionError,
     SessionManager,
     SessionMessage,
     SessionNotFoundError,
     SQLiteSessionStorage,
-    StorageError,
     create_session_manager,
 )
 
@@ -230,9 +230,9 @@ async def examine(path: Path, lines: Sequence[Line], **storage: object) -> Repor
         text = integrity(path)
         if text != "ok":
             report.wrong.append(f"integrity_check: {text}")
-    except (StorageError, sqlite3.Error) as error:
+    except (SessionError, sqlite3.Error) as error:
         had_any = any("done" in line for line in lines)
-        (report.lost if had_any else report.unopened).append(f"all, it does not open: {error!r}")
+        (report.lost if had_any else report.unopened).append(f"all, it is unusable: {error!r}")
     return report
 
 

@@ -237,6 +237,44 @@ class TestADamagedPage:
         assert caught.value.code == "corrupt"
         assert await storage.load(["good"]) == [good]
 
+    async def test_in_json_is_an_error_of_storage_for_those_who_need_it(
+        self, storage: SQLiteSessionStorage
+    ) -> None:
+        """Not a crash: the session is not restarted, what does not need the JSON goes on."""
+        async with create_session_manager(storage) as manager:
+            session = await manager.create_session("ann", "mock", "m", session_id="s")
+            await session.update_context({"a": 1})
+            await session.send_message("hello")
+            message_id = (await session.get_messages())[0].message_id
+        await storage.open()
+
+        def spoil(connection: sqlite3.Connection) -> None:
+            connection.execute('UPDATE session_documents SET context = \'{"a": "\x01\' ')
+            connection.execute("UPDATE messages SET metadata = '[1]' WHERE id = 1 << 32 | 1")
+
+        await on_writer(storage, spoil)
+        async with create_session_manager(storage) as manager:
+            session = await manager.get_session("s")
+            context = await session.get_context()
+            with pytest.raises(StorageError, match="damaged") as caught:
+                dict(context)
+            assert (caught.value.code, caught.value.retryable) == ("corrupt", False)
+            first = (await session.get_messages())[0]
+            assert (first.message_id, first.content) == (message_id, "hello")
+            with pytest.raises(StorageError, match="a list in place of an object"):
+                _ = first.metadata
+            with pytest.raises(StorageError, match="damaged"):
+                await session.update_context({"b": 2})
+            assert (await session.send_message("and on it goes")).seq == 4
+            statistics = manager.statistics()
+            assert statistics is not None
+            assert statistics.supervisor.restarts == 0
+            problems = (await manager.verify_storage()).problems
+        assert problems == (
+            "messages: row 4294967297 has damaged JSON in metadata",
+            "session_documents: row 1 has damaged JSON in context",
+        )
+
 
 async def test_a_write_that_does_not_fit_is_invalid_and_alone(
     storage: SQLiteSessionStorage,

@@ -39,6 +39,10 @@ INCREMENTAL = 2
 """What `PRAGMA auto_vacuum` says then."""
 PROBLEMS = 100
 """How many problems `verify` names at most."""
+_JSON_COLUMNS = {
+    "session_documents": ("config", "provider_config", "provider_settings", "context"),
+    "messages": ("metadata", "provider_metadata"),
+}
 
 
 class Maintenance:
@@ -171,4 +175,17 @@ def _check_table(table: str, connection: sqlite3.Connection) -> list[str]:
         if mapped.code != "corrupt":
             raise
         return [f"{table}: {mapped}"]
-    return [f"{table}: {text}" for (text,) in rows if text != "ok"]
+    problems = [f"{table}: {text}" for (text,) in rows if text != "ok"]
+    return problems or _check_json(table, connection)
+
+
+def _check_json(table: str, connection: sqlite3.Connection) -> list[str]:
+    """Rows that SQLite can read and whose JSON it cannot: a page that is whole and not ours."""
+    problems: list[str] = []
+    for column in _JSON_COLUMNS.get(table, ()):
+        rows = connection.execute(
+            f"SELECT rowid FROM {table} WHERE codec = 0 AND {column} IS NOT NULL AND"
+            f" CASE WHEN json_valid({column}) THEN json_type({column}) ELSE '' END <> 'object'"
+        ).fetchmany(PROBLEMS)
+        problems.extend(f"{table}: row {row} has damaged JSON in {column}" for (row,) in rows)
+    return problems
