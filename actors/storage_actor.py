@@ -344,6 +344,9 @@ class StorageActor:
                 for write, state in zip(writes, stored, strict=True)
             ]
         except BaseException as error:  # noqa: BLE001 - then it stays unknown
+            if len(writes) > 1 and getattr(error, "code", None) == "corrupt":
+                # damage in one session is no reason to leave the others in doubt
+                return [found for one in writes for found in await self._read_back([one], cause)]
             return [unknown_outcome(cause, error)] * len(writes)
         self._counts["resolved"] += len(writes)
         return outcomes

@@ -13,7 +13,7 @@ from langswarm.core.session import (
 )
 from langswarm.core.session.errors import ProviderError, SessionError
 
-from .faults import LOST, STORED, Faulty, raises_before, unknown_lost, unknown_stored
+from .faults import LOST, STORED, Faulty, raises_after, raises_before, unknown_lost, unknown_stored
 from .helpers import (
     Echo,
     Store,
@@ -30,7 +30,8 @@ from .helpers import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langswarm.core.session.actors.model import SessionWrite
+    from langswarm.core.session import Session
+    from langswarm.core.session.actors.model import SessionWrite, StoredSession
     from langswarm.core.session.actors.ports import WriteOutcome
 
     from .faults import Commit, Fault
@@ -167,6 +168,38 @@ async def test_g3_one_bad_write_of_a_batch_fails_alone(store: Store) -> None:
         assert await victim.get_messages() == []
         await victim.send_message("two")
         assert_turns(await victim.get_messages(), ["two"])
+
+
+async def test_g3_damage_in_one_session_leaves_no_other_of_its_batch_in_doubt(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G3: each is read back alone then; only for the damaged one the outcome is unknown."""
+    storage = Faulty(store.storage())
+
+    async def read_back(ids: Sequence[str]) -> Sequence[StoredSession | None]:
+        if "victim" in ids:
+            raise StorageError("planted: damaged", code="corrupt")
+        return await storage.inner.read_back(ids)
+
+    monkeypatch.setattr(storage, "read_back", read_back)
+    async with create_session_manager(storage, providers={"openai": Echo()}) as manager:
+        names = ["victim", *(f"s{number}" for number in range(5))]
+        sessions = [await new_session(manager, session_id=name) for name in names]
+        storage.faults = [raises_after] * 3
+        results: dict[str, Any] = {}
+
+        async def update(session: Session) -> None:
+            try:
+                await session.update_context(a=1)
+                results[session.session_id] = "stored"
+            except StorageError as error:
+                results[session.session_id] = error.outcome
+
+        async with anyio.create_task_group() as group:
+            for session in sessions:
+                group.start_soon(update, session)
+        assert storage.faults, "they came in one batch or two"
+        assert results == dict.fromkeys(names, "stored") | {"victim": "unknown"}
 
 
 async def test_g3_whatever_fails_at_random_nothing_acknowledged_is_lost(store: Store) -> None:

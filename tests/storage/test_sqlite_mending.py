@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langswarm.core.session import create_session_manager
 from langswarm.core.session.actors.errors import StorageError
-from langswarm.core.session.actors.model import Committed
+from langswarm.core.session.actors.model import Committed, SessionQuery
 from langswarm.core.session.adapters.storage.sqlite.connection import JobConnection
 
 from ..contract.builders import change, commit, contents, create, message, new, open_turn
@@ -194,6 +194,21 @@ class TestADamagedPage:
             assert statistics.storage.recovered_turns == 2
             session = await manager.get_session("s2")
             assert (await session.get_metrics()).interrupted_turns == 1
+
+    async def test_is_left_out_of_lists_that_have_the_others(
+        self,
+        storage: SQLiteSessionStorage,
+        path: Path,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """Page by page, as without the damage; what is left out is logged."""
+        await wide_sessions(storage, 5)
+        await damage(storage, path, lambda page: "model 2 " in page)
+        first = await storage.list_sessions(SessionQuery(user_id="ann", limit=3))
+        assert [record.session_id for record in first] == ["s4", "s3", "s1"]
+        rest = SessionQuery(user_id="ann", limit=3, before_key=first[-1].key)
+        assert [record.session_id for record in await storage.list_sessions(rest)] == ["s0"]
+        assert "session 3 is damaged and left out of a list" in caplog.text
 
     async def test_is_found_by_verify_and_named(
         self, storage: SQLiteSessionStorage, path: Path

@@ -55,6 +55,9 @@ _LOAD_UNFINISHED = f"""
 _OPEN_TURNS = "SELECT id FROM turns WHERE state = 'open' ORDER BY id"
 _LAST_ID = 2**63 - 1
 
+# The index alone has all of it: no damaged row is touched.
+_KEYS_OF_USER = "SELECT key FROM sessions WHERE user_id = ? ORDER BY key DESC"
+
 
 @cache
 def _load_text(ids: int) -> str:
@@ -137,7 +140,7 @@ def read_messages(
 
 
 def list_sessions(query: SessionQuery, connection: sqlite3.Connection) -> list[SessionRecord]:
-    """A page of a user's sessions, newest first."""
+    """A page of a user's sessions, newest first; without those that are damaged."""
     conditions = ["user_id = ?"]
     parameters: list[int | str] = [query.user_id]
     if query.before_key is not None:
@@ -152,12 +155,27 @@ def list_sessions(query: SessionQuery, connection: sqlite3.Connection) -> list[S
     if query.active_since_us is not None:
         conditions.append("updated_us >= ?")
         parameters.append(query.active_since_us)
-    text = (
-        f"SELECT {', '.join(SESSION)} FROM sessions WHERE {' AND '.join(conditions)} "
-        "ORDER BY key DESC LIMIT ?"
-    )
-    rows = connection.execute(text, (*parameters, max(query.limit, 0))).fetchall()
-    return [read_session(row) for row in rows]
+    where = " AND ".join(conditions)
+    limit = max(query.limit, 0)
+    text = f"SELECT {', '.join(SESSION)} FROM sessions WHERE {where}"
+    try:
+        rows = connection.execute(f"{text} ORDER BY key DESC LIMIT ?", (*parameters, limit))
+        return [read_session(row) for row in rows.fetchall()]
+    except (sqlite3.DatabaseError, LookupError, TypeError, ValueError) as error:
+        if not is_damage(error):
+            raise
+    found: list[SessionRecord] = []
+    for (key,) in connection.execute(_KEYS_OF_USER, (query.user_id,)).fetchall():
+        if len(found) == limit:
+            break
+        try:
+            rows = connection.execute(f"{text} AND key = ?", (*parameters, key))
+            found.extend(read_session(row) for row in rows.fetchall())
+        except (sqlite3.DatabaseError, LookupError, TypeError, ValueError) as error:
+            if not is_damage(error):
+                raise
+            logger.exception("session %s is damaged and left out of a list", key)
+    return found
 
 
 def _is_storable(text: str) -> bool:
