@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+from langswarm.core.session import create_session_manager
 from langswarm.core.session.actors.errors import ConfigurationError, StorageError
 from langswarm.core.session.adapters.storage.sqlite import SQLiteSessionStorage, database
 from langswarm.core.session.adapters.storage.sqlite.schema import APPLICATION_ID
 
-from ..contract.builders import create
+from ..contract.builders import change, create, message
 from .inside import on_reader, pragma
 
 if TYPE_CHECKING:
@@ -315,3 +316,61 @@ class TestTheLock:
         assert lock.read_text() == f"{os.getpid()}\n"
         await storage.close()
         assert lock.read_text() == ""
+
+
+class TestAFileThatIsNotInItsPlaceAnyMore:
+    @pytest.mark.parametrize("wal", [True, False], ids=["wal", "journal"])
+    @pytest.mark.parametrize("event", ["deleted", "moved", "replaced"])
+    async def test_ends_writing_before_anything_is_acknowledged(
+        self, path: Path, event: str, wal: bool
+    ) -> None:
+        """G3: SQLite would go on writing to a file that nobody finds; we say so instead."""
+        storage = SQLiteSessionStorage(path, enable_wal=wal)
+        await storage.open()
+        stored = await create(storage)
+        if event == "deleted":
+            path.unlink()
+        else:
+            path.rename(path.with_name("elsewhere.db"))
+        if event == "replaced":
+            path.write_bytes(b"")
+        # With a -wal the first is in that file, wherever it is; without one SQLite looks before.
+        expected = ["unknown", "failed"] if wal else ["failed", "failed"]
+        for number, outcome in enumerate(expected, 1):
+            [error] = await storage.commit([change(stored, message(number))])
+            assert isinstance(error, StorageError)
+            assert (error.code, error.retryable, error.outcome) == ("io", False, outcome)
+            assert "put the file back in its place, then restart" in str(error)
+        if wal:
+            with pytest.raises(StorageError, match="moved or replaced"):
+                await storage.read_back(["s"])
+            assert storage.health().writes_stopped
+        await storage.close()
+
+    async def test_reaches_the_caller_as_an_outcome_unknown_and_is_told_by_health(
+        self, path: Path
+    ) -> None:
+        async with create_session_manager(SQLiteSessionStorage(path)) as manager:
+            session = await manager.create_session("ann", "mock", "m")
+            await session.send_message("before")
+            path.rename(path.with_name("elsewhere.db"))
+            with pytest.raises(StorageError, match="put the file back") as caught:
+                await session.send_message("after")
+            assert caught.value.outcome == "unknown"
+            assert (await manager.health()).status == "failed"
+            assert (await session.get_messages())[0].content == "before"
+            path.with_name("elsewhere.db").rename(path)
+        async with create_session_manager(SQLiteSessionStorage(path)) as manager:
+            again = await manager.get_session(session.session_id)
+            assert (await again.send_message("goes on")).content.endswith("goes on")
+
+    async def test_that_was_opened_through_a_link_may_lose_the_link(self, path: Path) -> None:
+        """Not an error, because the file itself is where it was."""
+        link = path.with_name("link.db")
+        link.symlink_to(path)
+        storage = SQLiteSessionStorage(link)
+        await storage.open()
+        link.unlink()
+        await create(storage)
+        await storage.close()
+        assert path.exists()

@@ -86,7 +86,7 @@ class TestABatch:
         assert statistics.is_open
         assert (statistics.batches, statistics.repeated) == (3, 1)
         assert (statistics.writes, statistics.refused) == (3, 1)
-        assert not statistics.failed_sync
+        assert not statistics.writes_stopped
         await storage.close()
         assert not storage.statistics().is_open
         assert not SQLiteSessionStorage("unused.db").statistics().is_open
@@ -204,7 +204,7 @@ class TestAFault:
         faulty.clear()
         error = only_error(await next_batch(storage))
         assert error.code == "failed_sync"
-        assert storage.statistics().failed_sync
+        assert storage.statistics().writes_stopped
         with pytest.raises(StorageError, match="sync"):
             await storage.read_back(["x"])
         assert await storage.load(["s"]) == [stored]

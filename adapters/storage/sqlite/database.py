@@ -76,7 +76,7 @@ class Database:
         # Invariant: what runs beside the calls; close() waits for it.
         self._tasks: set[asyncio.Task[None]] = set()
         self.path = os.path.realpath(options.path)
-        self.writer = Writer()
+        self.writer = Writer(self.path)
         self.checkpoints = Checkpoints(self.path, options.wal_limit_bytes)
         self.maintenance = Maintenance(
             self.path,

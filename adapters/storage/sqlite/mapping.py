@@ -65,7 +65,15 @@ _SYNC = _Kind(
     of_the_place=True,
 )
 
+_MOVED = _Kind(
+    code="io",
+    text="the database file was deleted, moved or replaced while it was in use ({}); nothing was "
+    "written, put the file back in its place, then restart",
+    of_the_place=True,
+)
+
 _KINDS = {
+    sqlite3.SQLITE_READONLY_DBMOVED: _MOVED,
     sqlite3.SQLITE_BUSY: _BUSY,
     sqlite3.SQLITE_LOCKED: _BUSY,
     sqlite3.SQLITE_PROTOCOL: _BUSY,
@@ -148,7 +156,7 @@ def _kind(error: Exception) -> _Kind:
         return _IO
     code = _code(error)
     if code:
-        return _KINDS.get(code & 0xFF, _OTHER)
+        return _KINDS.get(code) or _KINDS.get(code & 0xFF, _OTHER)
     if isinstance(error, sqlite3.OperationalError) and "decode to UTF-8" in str(error):
         return _DAMAGED
     if isinstance(error, _UNSTORABLE):

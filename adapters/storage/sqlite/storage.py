@@ -50,8 +50,8 @@ class SQLiteStatistics:
     """Writes that are durable."""
     refused: int = 0
     """Writes that ended as a conflict or an error."""
-    failed_sync: bool = False
-    """A sync failed: writes are refused until a restart."""
+    writes_stopped: bool = False
+    """A sync failed or the file is gone: writes are refused until a restart."""
     reopened: int = 0
     """Connections that had to be made anew, because an error left them in doubt."""
     checkpoints: int = 0
@@ -155,7 +155,7 @@ class SQLiteSessionStorage(ISessionStorage):
             repeated=writer.repeated,
             writes=writer.writes,
             refused=writer.refused,
-            failed_sync=writer.failed is not None,
+            writes_stopped=writer.failed is not None,
             reopened=database.reopened,
             checkpoints=database.checkpoints.count,
             backups=scheduled.count if scheduled is not None else 0,

@@ -10,14 +10,16 @@ When the place is at fault (disk full, file locked) no second attempt is made: a
 batch share the error, and none of them is stored.
 
 A failed sync ends writing for good. Linux may drop the dirty pages and still serve them from its
-cache, so neither a retry nor reading back proves anything.
+cache, so neither a retry nor reading back proves anything. So does a file that is not in its place
+any more: SQLite goes on writing to what was deleted or moved, and nobody would ever find it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
@@ -51,6 +53,13 @@ if TYPE_CHECKING:
     from ....actors.model import SessionWrite
     from ....actors.ports import WriteOutcome
     from .connection import JobConnection
+
+
+_GONE = (
+    "the database file {!r} was deleted, moved or replaced while it was in use: what was written "
+    "may never be found. Writes are refused from now on; put the file back in its place, then "
+    "restart"
+)
 
 
 class _MisfitError(Exception):
@@ -108,19 +117,22 @@ class _Rows:
 class Writer:
     """Commits batches on the writer connection; every method runs in that connection's thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: str) -> None:
         self.failed: StorageError | None = None
-        """Set once and for all by a failed sync."""
+        """Set once and for all by a failed sync, or by a file that is gone."""
         self.batches = 0
         self.repeated = 0
         self.writes = 0
         self.refused = 0
         self._last_key = 0
+        self._path = path
+        # Invariant: the file that SQLite has open.
+        self._file: tuple[int, int] | None = None
 
     def check(self) -> None:
-        """Raise if a sync has failed: nothing that is read back then proves anything."""
+        """Raise if writing has ended: nothing that is read back then proves anything."""
         if self.failed is not None:
-            raise _copy(self.failed)
+            raise _copy(self.failed, "failed")
 
     def note(self, error: Exception) -> None:
         """End writing if the disk has refused a sync."""
@@ -129,6 +141,7 @@ class Writer:
 
     def start(self, connection: sqlite3.Connection) -> None:
         """Learn which keys were ever used; one process holds the file, so nobody else adds any."""
+        self._file = self._file_in_place()
         row = connection.execute(
             "SELECT seq FROM sqlite_sequence WHERE name = 'sessions'"
         ).fetchone()
@@ -140,7 +153,7 @@ class Writer:
         """Outcomes in the order of the writes; never raises an Exception."""
         self.batches += 1
         if self.failed is not None:
-            outcomes: list[WriteOutcome] = [_copy(self.failed) for _ in writes]
+            outcomes: list[WriteOutcome] = [_copy(self.failed, "failed") for _ in writes]
         else:
             keys = [self._key_for(write) for write in writes]
             outcomes = self._settle(writes, keys, connection)
@@ -170,7 +183,7 @@ class Writer:
             connection.doubt(error.__cause__ if isinstance(error.__cause__, Exception) else error)
             self.note(error)
             mapped = error if isinstance(error, StorageError) else storage_error(error)
-            return [_copy(mapped) for _ in writes]
+            return [_copy(mapped, mapped.outcome) for _ in writes]
 
     def _all_at_once(
         self, writes: Sequence[SessionWrite], keys: Sequence[int], connection: sqlite3.Connection
@@ -214,6 +227,17 @@ class Writer:
         except sqlite3.Error as error:
             self.note(error)
             raise storage_error(error, committing=True) from error
+        if self._file_in_place() != self._file:
+            self.failed = StorageError(_GONE.format(self._path), code="io", outcome="unknown")
+            raise self.failed
+
+    def _file_in_place(self) -> tuple[int, int] | None:
+        """Which file bears the name; asked after the commit, so that what it says holds for it."""
+        try:
+            found = os.stat(self._path)  # noqa: PTH116 - on the path of every commit
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
 
     def _key_for(self, write: SessionWrite) -> int:
         if write.expected_revision:
@@ -222,11 +246,9 @@ class Writer:
         return self._last_key
 
 
-def _copy(error: StorageError) -> StorageError:
+def _copy(error: StorageError, outcome: Literal["failed", "unknown"]) -> StorageError:
     """An exception of its own for each caller: raising writes a traceback into it."""
-    return StorageError(
-        str(error), code=error.code, retryable=error.retryable, outcome=error.outcome
-    )
+    return StorageError(str(error), code=error.code, retryable=error.retryable, outcome=outcome)
 
 
 def _try_one(write: SessionWrite, key: int, connection: sqlite3.Connection) -> WriteOutcome:
