@@ -35,6 +35,10 @@ check: test gates
 bench *args: (_env "test")
     {{ python }} benchmarks/run.py "$@"
 
+# Of these, what the storage costs: appends, bytes per turn, reads, rehydration
+bench-storage *args: (_env "test")
+    {{ python }} benchmarks/run.py appends bytes history rehydrate "$@"
+
 # Crash tests in full: kills, faults at every write and sync, power cuts (minutes; needs a C compiler)
 crash *args: (_env "test")
     CRASH_TESTS=long {{ safe }} -m pytest -s tests/crash "$@"
@@ -61,6 +65,7 @@ _lint: (_env "gates")
 _types: (_env "gates")
     {{ safe }} -m mypy -p langswarm.core.session
     {{ safe }} -m mypy --explicit-package-bases tests property_tests
+    {{ safe }} -m mypy benchmarks
     {{ python }} -m pyright
 
 _layers: (_env "gates")

@@ -1,7 +1,8 @@
-"""The floor of SQLite turns: one thread, plain sqlite3, the same rows, two commits per round.
+"""The floor of what is written to SQLite: one thread, plain sqlite3, the same rows in groups.
 
-All sessions' opening rows in one transaction, then all closing rows in the next, as the runtime
-would at its very best: no event loop, no actor, no provider, rows made before the clock starts.
+As the runtime would at its very best: no event loop, no actor, no provider, rows made before the
+clock starts. Turns: all sessions' opening rows in one transaction, then all closing rows in the
+next. Appends: groups of the size that the storage actor reached.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from langswarm.core.session.adapters.storage.sqlite.rows import (
 from langswarm.core.session.adapters.storage.sqlite.schema import CREATE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from langswarm.core.session.adapters.storage.sqlite.rows import Row
     from turn_log import Batch, TurnLog
 
 
@@ -62,6 +65,27 @@ def run(path: Path, log: TurnLog) -> tuple[Meter, list[float]]:
     return meter, seconds
 
 
+def append(path: Path, rows: Sequence[tuple[Row, Row]], group: int) -> tuple[Meter, list[float]]:
+    """Store (session, message) rows in a file that has the sessions; the seconds of each commit."""
+    groups = [rows[start : start + group] for start in range(0, len(rows), group)]
+    sorted_rows = [tuple(zip(*some, strict=True)) for some in groups]
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        _set_up(connection)
+        seconds: list[float] = []
+        with Meter() as meter:
+            for sessions, messages in sorted_rows:
+                start = time.perf_counter()
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany(UPDATE_SESSION, sessions)
+                connection.executemany(INSERT_MESSAGE, messages)
+                connection.execute("COMMIT")
+                seconds.append(time.perf_counter() - start)
+    finally:
+        connection.close()
+    return meter, seconds
+
+
 def _prepare(connection: sqlite3.Connection, log: TurnLog) -> None:
     connection.execute("BEGIN IMMEDIATE")
     for statement in CREATE:
@@ -71,6 +95,10 @@ def _prepare(connection: sqlite3.Connection, log: TurnLog) -> None:
         _insert("session_documents", ("session_key", *DOCUMENTS)), log.new_documents
     )
     connection.execute("COMMIT")
+    _set_up(connection)
+
+
+def _set_up(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA cache_size = -16384")

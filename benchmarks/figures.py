@@ -90,19 +90,20 @@ class Meter:
 
     def __enter__(self) -> Self:
         gc.collect()
-        self._written = _bytes_written()
+        self._written = bytes_written()
         self._cpu, self._start = time.process_time(), time.perf_counter()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.seconds = time.perf_counter() - self._start
         self.cpu_seconds = time.process_time() - self._cpu
-        written = _bytes_written()
+        written = bytes_written()
         if written is not None and self._written is not None:
             self.written = written - self._written
 
 
-def _bytes_written() -> int | None:
+def bytes_written() -> int | None:
+    """What this process has handed to write() so far; None: this system does not say."""
     try:
         counters = Path("/proc/self/io").read_text(encoding="ascii")
     except OSError:

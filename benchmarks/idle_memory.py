@@ -23,15 +23,7 @@ import attrs
 from apart import apart
 from figures import Figure, Scale, Target
 from langswarm.core.session import SQLiteSessionStorage, create_session_manager
-from langswarm.core.session.actors.model import (
-    Counters,
-    MessageRecord,
-    Role,
-    SessionDocuments,
-    SessionRecord,
-    SessionWrite,
-    StoredSession,
-)
+from stored_sessions import fill, session_id, text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -40,7 +32,6 @@ if TYPE_CHECKING:
 
 HISTORY = 20
 TOUCHERS = 200
-CREATED_US = 1_750_000_000_000_000
 
 
 @attrs.frozen
@@ -113,7 +104,9 @@ def _in_file(count: int, windows: int, measure: Callable[[], int], backend: str)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "sessions.db"
         spares = max(10, count // 50)
-        apart(anyio.run, _fill, path, count + spares)  # or it would leave free memory behind
+        apart(
+            anyio.run, fill, path, count + spares, HISTORY
+        )  # or it would leave free memory behind
         tracing = measure is _traced
         if tracing:
             tracemalloc.start()
@@ -169,19 +162,19 @@ async def _each(job: Callable[[int], Awaitable[None]], numbers: Iterable[int]) -
 
 
 async def _touch(manager: SessionManager, number: int) -> None:
-    session = await manager.get_session(_session_id(number))
+    session = await manager.get_session(session_id(number))
     await session.update_context({"step": number})
 
 
 async def _send(manager: SessionManager, number: int) -> None:
-    session = await manager.get_session(_session_id(number))
-    await session.send_message(_text(number, HISTORY))
+    session = await manager.get_session(session_id(number))
+    await session.send_message(text(number, HISTORY))
 
 
 def _evict(manager: SessionManager, numbers: Iterable[int]) -> None:
     supervisor = manager._anchor.host.runtime().supervisor  # noqa: SLF001 - time would do it too
     for number in numbers:
-        assert supervisor.evict(_session_id(number))
+        assert supervisor.evict(session_id(number))
 
 
 def _check_live(manager: SessionManager, count: int) -> None:
@@ -219,66 +212,3 @@ def _tasks() -> int:
 def _descriptors() -> int:
     folder = Path("/proc/self/fd")
     return len(list(folder.iterdir())) if folder.exists() else 0
-
-
-# ---------------------------------------------------------------- what is in the file
-
-
-async def _fill(path: Path, count: int) -> None:
-    storage = SQLiteSessionStorage(path)
-    await storage.open()
-    for start in range(0, count, 500):
-        writes = [_stored(number) for number in range(start, min(count, start + 500))]
-        for outcome in await storage.commit(writes):
-            assert not isinstance(outcome, Exception), outcome
-    await storage.close()
-
-
-def _stored(number: int) -> SessionWrite:
-    """A session as it is after ten turns."""
-    record = SessionRecord(
-        session_id=_session_id(number),
-        user_id=f"user-{number % 1000}",
-        provider="mock",
-        model="mock-model",
-        created_us=CREATED_US + number,
-        updated_us=CREATED_US + number + 60_000_000,
-        revision=HISTORY + 1,
-        last_seq=HISTORY,
-        last_turn_no=HISTORY // 2,
-        visible_messages=HISTORY,
-        synced_seq=HISTORY,
-        counters=Counters(
-            user_messages=HISTORY // 2,
-            assistant_messages=HISTORY // 2,
-            completed_turns=HISTORY // 2,
-            input_tokens=900 + number % 100,
-            output_tokens=1_900 + number % 100,
-            response_us=12_000_000 + number,
-        ),
-    )
-    return SessionWrite(
-        expected_revision=0,
-        after=StoredSession(record=record, documents=SessionDocuments()),
-        documents_changed=True,
-        messages=tuple(_message(number, seq) for seq in range(1, HISTORY + 1)),
-    )
-
-
-def _message(number: int, seq: int) -> MessageRecord:
-    return MessageRecord(
-        seq=seq,
-        role=Role.USER if seq % 2 else Role.ASSISTANT,
-        content=_text(number, seq),
-        created_us=CREATED_US + number + seq,
-        turn_no=(seq + 1) // 2,
-        finish_reason=None if seq % 2 else "stop",
-    )
-
-
-def _text(number: int, seq: int) -> str:
-    return f"Message {seq} of session {number}: " + "some words of a conversation " * 3
-
-
-def _session_id(number: int) -> str:
-    return f"{number:032x}"

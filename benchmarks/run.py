@@ -28,6 +28,10 @@ BENCHMARKS = {
     "sqlite": "turns on SQLite through the whole public API",
     "memory": "memory of idle live sessions, and of evicted ones",
     "imports": "import time and modules",
+    "appends": "durable appends through the storage actor on SQLite",
+    "bytes": "bytes written per turn on SQLite",
+    "history": "the last 20 of 1,000 messages from SQLite",
+    "rehydrate": "sessions of 1,000 messages that are not in memory, on SQLite",
 }
 MODULES = {
     "send": "send",
@@ -35,6 +39,10 @@ MODULES = {
     "sqlite": "sqlite_turns",
     "memory": "idle_memory",
     "imports": "import_cost",
+    "appends": "appends",
+    "bytes": "turn_bytes",
+    "history": "history_reads",
+    "rehydrate": "rehydration",
 }
 BACKENDS = ("asyncio", "trio")
 

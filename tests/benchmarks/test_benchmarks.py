@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("send", "ask", "sqlite", "memory", "imports")
+NAMES = (
+    "send",
+    "ask",
+    "sqlite",
+    "memory",
+    "imports",
+    "appends",
+    "bytes",
+    "history",
+    "rehydrate",
+)
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +84,42 @@ class TestFigures:
     ) -> None:
         measured = figures(report, "imports", backend)
         assert measured["aiosqlite, httpx among them"]["value"] == 0
+
+    def test_appends_stand_beside_the_bare_loop_in_groups_of_the_same_size(
+        self, report: dict[str, Any], backend: str
+    ) -> None:
+        figures = report["benchmarks"]["appends"][backend]
+        assert [figure["name"] for figure in figures[::7]] == [
+            "1 writer, records prebuilt",
+            "5 writers, records prebuilt",
+        ]
+        for figure in figures:
+            assert figure["value"] > 0
+            assert "bare sync" in figure["name"] or figure["floor"] > 0
+        [alone, together] = [figure for figure in figures if figure["unit"] == "writes"]
+        assert (alone["value"], alone["floor"]) == (1, 1)
+        assert together["value"] > 1
+
+    @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux counts bytes")
+    def test_a_late_turn_writes_as_many_bytes_as_an_early_one(
+        self, report: dict[str, Any], backend: str
+    ) -> None:
+        late = figures(report, "bytes", backend)["turn of message 40; floor: 10"]
+        assert late["met"]
+
+    def test_reads_of_the_last_messages_stand_beside_a_bare_select(
+        self, report: dict[str, Any], backend: str
+    ) -> None:
+        reads = report["benchmarks"]["history"][backend]
+        assert len(reads) == 8
+        for figure in reads:
+            assert figure["unit"] == "ms"
+            assert figure["value"] > 0
+            assert figure["floor"] > 0
+
+    def test_the_turn_of_an_evicted_session_stands_beside_that_of_a_live_one(
+        self, report: dict[str, Any], backend: str
+    ) -> None:
+        measured = figures(report, "rehydrate", backend)
+        assert measured["turn of an evicted session; floor: live, p50"]["floor"] > 0
+        assert measured["get_session, cold manager, p50"]["floor"] > 0
