@@ -9,7 +9,7 @@ from langswarm.core.session.actors.limits import Limits
 from langswarm.core.session.runtime.manager import Manager
 from langswarm.core.session.runtime.views import RisingClock
 
-from .disk import SimulatedStorage
+from .disk import FaultyStorage
 from .guests import Listener, Recorder, ScriptedProvider
 from .program import HOOK, MIDDLEWARE
 
@@ -61,7 +61,7 @@ class Process:
         wall_clock_us: Callable[[], int],
     ) -> None:
         self.number = number
-        self.storage = SimulatedStorage(disk)
+        self.storage = FaultyStorage(disk)
         self.witness = witness
         self.manager = Manager(
             storage=self.storage,

@@ -1,6 +1,10 @@
 """Test tools for programs built on the session runtime.
 
 :func:`simulate` runs an anyio program under one seed that decides its schedule, on asyncio or trio.
+:func:`sweep_cancellations` cancels a call at each of its points, :func:`sweep_faults` lets each
+call of a storage, provider, middleware or hook fail. :class:`SimulatedStorage` and
+:class:`ScriptedProvider` stand in for the outside world, :func:`ordering_violations` checks what is
+left. The pytest fixture is in ``langswarm.core.session.testing.pytest_plugin``.
 """
 
 from __future__ import annotations
@@ -14,25 +18,59 @@ from langswarm.core.session.testing.failures import (
     SimulationUnsupportedError,
     StepLimitError,
 )
+from langswarm.core.session.testing.ordering import (
+    SendRecorder,
+    Sent,
+    Told,
+    ordering_violations,
+)
+from langswarm.core.session.testing.scripted_provider import ScriptedProvider, ScriptedTurn
 from langswarm.core.session.testing.shrinking import shrink_deviations
+from langswarm.core.session.testing.simulated_storage import (
+    Crash,
+    SimulatedDisk,
+    SimulatedStorage,
+)
 from langswarm.core.session.testing.simulation import Backend, SimulationResult, simulate
+from langswarm.core.session.testing.sweep_cancellations import (
+    CallEnd,
+    Cancellations,
+    Ended,
+    sweep_cancellations,
+)
+from langswarm.core.session.testing.sweep_report import SweepReport, Violation
 from langswarm.core.session.testing.trace import Step, Trace
 
 __all__ = [
     "Backend",
+    "CallEnd",
+    "Cancellations",
     "Chooser",
+    "Crash",
     "DeadlockError",
     "Deviations",
+    "Ended",
     "Fifo",
     "OutsideSimulationError",
+    "ScriptedProvider",
+    "ScriptedTurn",
     "Seeded",
+    "SendRecorder",
+    "Sent",
+    "SimulatedDisk",
+    "SimulatedStorage",
     "SimulationError",
     "SimulationInUseError",
     "SimulationResult",
     "SimulationUnsupportedError",
     "Step",
     "StepLimitError",
+    "SweepReport",
+    "Told",
     "Trace",
+    "Violation",
+    "ordering_violations",
     "shrink_deviations",
     "simulate",
+    "sweep_cancellations",
 ]

@@ -1,0 +1,255 @@
+"""A disk that outlives processes, and each process's way to it.
+
+A restart is a second :class:`SimulatedStorage` on the same :class:`SimulatedDisk`, with a manager
+of its own. Two things end a process early, and they differ in what they leave::
+
+    storage.die()        the process is killed: what it wrote is in the page cache and survives
+    disk.lose_power()    the machine stops: what was not synced is gone
+
+A commit has four moments. :class:`Crash` cuts the power at one of the first three::
+
+    before --> [written to the page cache] --> in --> [synced] --> after --> acknowledged
+
+The default storage syncs every commit before it answers, as SQLite does with synchronous=FULL: what
+was acknowledged survives both ends. A storage opened with ``synced=False`` answers without the
+sync, which follows when it is closed. That is how a database behaves whose durability was switched
+off, or a disk that lies: use it to see that a test of yours would notice.
+
+All time here is a schedule point and ``latency_seconds`` of the event loop's clock, so under
+:func:`~langswarm.core.session.testing.simulate` it costs nothing and is repeatable. What a dead
+process still calls raises StorageError(code="closed").
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+import anyio.lowlevel
+from langswarm.core.session.actors.errors import StorageError
+from langswarm.core.session.actors.model import Committed
+from langswarm.core.session.actors.ports import ISessionStorage, StorageHealth
+from langswarm.core.session.adapters.storage.memory import InMemorySessionStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langswarm.core.session.actors.model import (
+        MessageQuery,
+        MessageRecord,
+        SessionQuery,
+        SessionRecord,
+        SessionWrite,
+        StoredSession,
+    )
+    from langswarm.core.session.actors.ports import WriteOutcome
+
+
+@dataclass(frozen=True)
+class Crash:
+    """The power fails at the ``commit``-th commit of a process, counted from 1."""
+
+    when: Literal["before", "in", "after"]
+    commit: int
+
+
+class SimulatedDisk:
+    """What survives a process. Share one among the storages of a test.
+
+    Attributes:
+        latency_seconds: how long each storage call takes on the way there, and again on the way
+            back; 0 is a schedule point only.
+        writes: every write that is on the disk or in its page cache, in the order of the commits.
+        store: what a process that looks now would see; to look at without a schedule point.
+        violations: what a runtime did to a storage that the port forbids; keep it empty.
+    """
+
+    def __init__(self, *, latency_seconds: float = 0.0) -> None:
+        """An empty disk."""
+        self.latency_seconds = latency_seconds
+        self.writes: list[SessionWrite] = []
+        self.store = InMemorySessionStorage()
+        self.violations: list[str] = []
+        self._synced = 0
+        self._storages: list[SimulatedStorage] = []
+
+    @property
+    def unsynced(self) -> int:
+        """How many of the writes a power cut would take."""
+        return len(self.writes) - self._synced
+
+    def lose_power(self) -> None:
+        """Stop the machine: every process dies, and what was not synced is gone."""
+        for storage in self._storages:
+            storage.die()
+        self._storages.clear()
+        del self.writes[self._synced :]
+        self.store = InMemorySessionStorage()
+
+    # -------------------------------------------------------- for the storages
+
+    def attach(self, storage: SimulatedStorage) -> None:
+        """One more process; a power cut will end it."""
+        self._storages.append(storage)
+
+    async def pause(self) -> None:
+        """A schedule point, and time."""
+        await anyio.lowlevel.checkpoint()
+        if self.latency_seconds:
+            await anyio.sleep(self.latency_seconds)
+
+    async def open(self) -> None:
+        """Read what is there. No schedule point."""
+        await self.store.open()
+        if self.writes and not self.store.statistics().sessions:
+            for write in self.writes:
+                await self.store.commit([write])
+
+    async def write(self, writes: Sequence[SessionWrite]) -> list[WriteOutcome]:
+        """Put a batch into the page cache. No schedule point: memory has none either."""
+        outcomes = list(await self.store.commit(writes))
+        for write, outcome in zip(writes, outcomes, strict=True):
+            if isinstance(outcome, Committed):
+                self.writes.append(write)
+        return outcomes
+
+    def sync(self) -> None:
+        """Whatever is in the page cache is on the disk from now on."""
+        self._synced = len(self.writes)
+
+
+class SimulatedStorage(ISessionStorage):
+    """One process's way to the disk.
+
+    Args:
+        disk: shared with the processes before and after.
+        synced: False: acknowledge a commit without syncing it; see the module.
+        crash: where the power fails, if it does.
+
+    Attributes:
+        calls: how often each method was called, by its name.
+    """
+
+    def __init__(
+        self, disk: SimulatedDisk, *, synced: bool = True, crash: Crash | None = None
+    ) -> None:
+        self.calls: Counter[str] = Counter()
+        self._disk = disk
+        self._is_synced = synced
+        self._crash = crash
+        self._is_open = False
+        self._is_dead = False
+        self._is_committing = False
+        disk.attach(self)
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether its process is gone."""
+        return self._is_dead
+
+    def die(self) -> None:
+        """Kill the process: nothing that it calls from now on reaches the disk.
+
+        Its manager still runs, since it is a part of the test: end it with
+        ``manager.aclose(drain_seconds=0)``, or let the end of the simulation do it.
+        """
+        self._is_dead = True
+
+    def health(self) -> StorageHealth:
+        return StorageHealth(is_open=self._is_open and not self._is_dead)
+
+    async def open(self) -> None:
+        await self._enter("open")
+        await self._disk.open()
+        self._is_open = True
+
+    async def close(self) -> None:
+        # Not an error in a dead process, because a runtime that winds down has to get to its end.
+        self.calls["close"] += 1
+        await self._disk.pause()
+        if not self._is_dead:
+            self._disk.sync()
+        self._is_open = False
+
+    async def load(self, session_ids: Sequence[str]) -> Sequence[StoredSession | None]:
+        await self._enter("load")
+        found = await self._disk.store.load(session_ids)
+        await self._leave()
+        return found
+
+    async def read_back(self, session_ids: Sequence[str]) -> Sequence[StoredSession | None]:
+        await self._enter("read_back")
+        found = await self._disk.store.load(session_ids)
+        await self._leave()
+        return found
+
+    async def load_unfinished(self, limit: int) -> Sequence[StoredSession]:
+        await self._enter("load_unfinished")
+        return await self._disk.store.load_unfinished(limit)
+
+    async def read_messages(self, key: int, query: MessageQuery) -> Sequence[MessageRecord]:
+        await self._enter("read_messages")
+        found = await self._disk.store.read_messages(key, query)
+        await self._leave()
+        return found
+
+    async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
+        await self._enter("list_sessions")
+        return await self._disk.store.list_sessions(query)
+
+    async def commit(self, writes: Sequence[SessionWrite]) -> Sequence[WriteOutcome]:
+        self._check_batch(writes)
+        self._is_committing = True
+        try:
+            await self._enter("commit")
+            return await self._write(writes)
+        finally:
+            self._is_committing = False
+
+    # -------------------------------------------------------- inside, and for subclasses
+
+    async def _enter(self, method: str) -> None:
+        """A call is on its way; a subclass may let it fail here, before it did anything."""
+        self.calls[method] += 1
+        await self._disk.pause()
+        self._check_alive()
+        if method != "open":
+            self._check_open()
+
+    async def _leave(self) -> None:
+        await self._disk.pause()
+        self._check_alive()
+
+    async def _write(self, writes: Sequence[SessionWrite]) -> list[WriteOutcome]:
+        """A batch has arrived; a subclass may let it fail here, before or after it is written."""
+        self._crash_if("before")
+        outcomes = await self._disk.write(writes)
+        self._crash_if("in")
+        await self._leave()
+        if self._is_synced:
+            self._disk.sync()
+        self._crash_if("after")
+        return outcomes
+
+    def _crash_if(self, when: str) -> None:
+        crash = self._crash
+        if crash is not None and (crash.when, crash.commit) == (when, self.calls["commit"]):
+            self._disk.lose_power()
+            self._check_alive()
+
+    def _check_batch(self, writes: Sequence[SessionWrite]) -> None:
+        ids = [write.after.record.session_id for write in writes]
+        if len(set(ids)) < len(ids):
+            self._disk.violations.append(f"a batch holds a session twice: {ids}")
+        if self._is_committing and not self._is_dead:
+            self._disk.violations.append("two commits at once")
+
+    def _check_alive(self) -> None:
+        if self._is_dead:
+            raise StorageError("the process of this storage is gone", code="closed")
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise StorageError("the storage is not open: call open() first", code="closed")

@@ -1,0 +1,45 @@
+"""What a sweep found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One run that went wrong.
+
+    Attributes:
+        where: the point, or the fault.
+        text: what the check said, or what was raised.
+        replay: the arguments that run it alone.
+    """
+
+    where: str
+    text: str
+    replay: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.text}\n    replay: {self.replay}"
+
+
+@dataclass(frozen=True)
+class SweepReport:
+    """A sweep that ended. ``assert not report.violations, report`` shows what went wrong.
+
+    Attributes:
+        points: how many places there were: suspensions and steps, or calls of leaves.
+        runs: how often the program ran, the first run included.
+        violations: what went wrong, in the order of the runs.
+    """
+
+    points: int
+    runs: int
+    violations: tuple[Violation, ...]
+
+    def __str__(self) -> str:
+        head = f"{self.points} points, {self.runs} runs, {len(self.violations)} violations"
+        shown = [str(violation) for violation in self.violations[:_SHOWN]]
+        return "\n".join([head, *shown])
