@@ -2,7 +2,8 @@
 
 The model is that of POSIX with a file system of Linux underneath. A write that was synced is
 there. One that was not is there, or not, or in part, sector by sector, and in any order. A file
-that was deleted may be back until its folder was synced. A failed sync drops what it should have
+that was deleted may be back, and one that was renamed have its old name, until its folder was
+synced. A failed sync drops what it should have
 written: the kernel marks those pages clean, and no later sync writes them.
 
 A new file is there once it, or its folder, was synced. The shared memory is gone.
@@ -100,7 +101,13 @@ class Disk:
         self._folder = str(Path(database).parent)
         self._files: dict[str, File] = {}
         self._deleted: dict[str, File] = {}
+        # Invariant: of a file that may still have its old name: that name, and what it replaced.
+        self._renamed: dict[str, tuple[str, File | None]] = {}
         self._taken = 0
+
+    def hold(self, name: str, content: bytes) -> None:
+        """A file that was there, and durable, before the first record."""
+        self._files[name] = File(bytearray(content), exists=True)
 
     def take(self, event: Event) -> None:
         """The next record."""
@@ -111,6 +118,10 @@ class Disk:
             gone = self._files.pop(event.name, None)
             if gone is not None and gone.exists:
                 self._deleted[event.name] = gone
+        elif event.kind == "R":
+            name = event.data.decode()
+            self._renamed[name] = event.name, self._files.get(name)
+            self._files[name] = self._files.pop(event.name)
         elif event.kind != "A":
             self._files.setdefault(event.name, File()).pending.append((number, event))
 
@@ -119,6 +130,7 @@ class Disk:
             self._files.setdefault(event.name, File()).settle(event.position, keep=keep)
         elif keep:
             self._deleted.clear()
+            self._renamed.clear()
             for file in self._files.values():
                 file.exists = True
 
@@ -130,7 +142,12 @@ class Disk:
             if name not in self._files and rng.random() < 0.5:
                 self._write(name, file, rng, target)
         for name, file in self._files.items():
-            if file.exists or rng.random() < 0.7:
+            if name in self._renamed and rng.random() < 0.5:
+                before, replaced = self._renamed[name]
+                self._write(before, file, rng, target)
+                if replaced is not None:
+                    self._write(name, replaced, rng, target)
+            elif file.exists or rng.random() < 0.7:
                 self._write(name, file, rng, target)
 
     def _write(self, name: str, file: File, rng: random.Random, target: Path) -> None:

@@ -1,7 +1,7 @@
 /* Preloaded into a process: sees what SQLite asks of the disk, and may answer for it.
  *
- * Counted are writes, syncs, truncations and deletions of the files whose path begins with
- * `prefix`, and syncs of their folder. At the n-th one it acts: the process is killed before or
+ * Counted are writes, syncs, truncations, renamings and deletions of the files whose path begins
+ * with `prefix`, and syncs of their folder. At the n-th one it acts: the process is killed before or
  * after it, or in the middle of a write; or it fails, once or a number of times. Everything that
  * happened can be recorded, with its data, to be replayed as a power cut. Lines written to the
  * file `acks` are recorded in their place among the writes; they are not counted.
@@ -26,7 +26,7 @@
 enum { NOTHING, KILL_BEFORE, KILL_AFTER, TEAR, FAIL, SHORTEN };
 
 struct __attribute__((packed)) header {
-    char kind; /* Write Sync Fail(ed sync) Truncate Unlink Ack */
+    char kind; /* Write Sync Fail(ed sync) Truncate Rename Unlink Ack */
     uint16_t name_bytes;
     int64_t position; /* offset; length; of a sync: the number of records when it began */
     uint32_t data_bytes;
@@ -41,7 +41,7 @@ static long first, last, counted, recorded;
 static ssize_t (*real_write)(int, const void *, size_t);
 static ssize_t (*real_pwrite)(int, const void *, size_t, off64_t);
 static int (*real_fsync)(int), (*real_fdatasync)(int), (*real_unlink)(const char *);
-static int (*real_ftruncate)(int, off64_t);
+static int (*real_ftruncate)(int, off64_t), (*real_rename)(const char *, const char *);
 
 static void find(void) {
     if (real_unlink) return;
@@ -50,6 +50,7 @@ static void find(void) {
     real_fsync = dlsym(RTLD_NEXT, "fsync");
     real_fdatasync = dlsym(RTLD_NEXT, "fdatasync");
     real_ftruncate = dlsym(RTLD_NEXT, "ftruncate64");
+    real_rename = dlsym(RTLD_NEXT, "rename");
     real_unlink = dlsym(RTLD_NEXT, "unlink");
 }
 
@@ -183,16 +184,17 @@ static int synced(int fd, int (*real)(int)) {
 int fsync(int fd) { find(); return synced(fd, real_fsync); }
 int fdatasync(int fd) { find(); return synced(fd, real_fdatasync); }
 
-/* Truncation and deletion: `fd` or, where that is -1, `name`. */
-static int changed(char kind, int fd, const char *name, off64_t length) {
+/* Truncation of `fd`; where that is -1, renaming of `name` or, without `to`, its deletion. */
+static int changed(char kind, int fd, const char *name, off64_t length, const char *to) {
     pthread_mutex_lock(&mutex);
     int what = verdict(kind, name), result = -1;
     if (what == TEAR) die();
     if (what == FAIL || what == SHORTEN) {
         refuse();
     } else {
-        result = fd < 0 ? real_unlink(name) : real_ftruncate(fd, length);
-        if (!result) record(kind, name, length, 0, 0);
+        if (fd >= 0) result = real_ftruncate(fd, length);
+        else result = to ? real_rename(name, to) : real_unlink(name);
+        if (!result) record(kind, name, length, to, to ? strlen(to) : 0);
         if (what == KILL_AFTER) die();
     }
     int saved = errno;
@@ -205,7 +207,7 @@ int ftruncate64(int fd, off64_t length) {
     char name[NAME_MAX_BYTES];
     find();
     if (!armed || !name_of(fd, name) || !is_ours(name)) return real_ftruncate(fd, length);
-    return changed('T', fd, name, length);
+    return changed('T', fd, name, length, 0);
 }
 
 int ftruncate(int fd, off_t length) { return ftruncate64(fd, length); }
@@ -213,5 +215,11 @@ int ftruncate(int fd, off_t length) { return ftruncate64(fd, length); }
 int unlink(const char *name) {
     find();
     if (!armed || !is_ours(name)) return real_unlink(name);
-    return changed('U', -1, name, 0);
+    return changed('U', -1, name, 0, 0);
+}
+
+int rename(const char *name, const char *to) {
+    find();
+    if (!armed || !is_ours(name)) return real_rename(name, to);
+    return changed('R', -1, name, 0, to);
 }
