@@ -76,6 +76,10 @@ class ISessionStorage(ABC):
     at once. Cancelling a call must never leave half a write: either the whole batch is decided
     later, or nothing of it happens. Every method may raise `StorageError`; any other exception is
     taken as an outcome unknown and resolved with `read_back`.
+
+    What is stored comes back as it was given: every character of a text and of an id, every
+    integer up to 2^63-1. The suite `langswarm.core.session.testing.storage_contract` checks all of
+    this.
     """
 
     @abstractmethod
@@ -84,7 +88,10 @@ class ISessionStorage(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Finish what was handed over and release everything. Idempotent; `open` may follow."""
+        """Finish what was handed over and release everything. Idempotent; `open` may follow.
+
+        Until then every call that stores or reads raises StorageError of code `closed`.
+        """
 
     @abstractmethod
     async def commit(self, writes: Sequence[SessionWrite]) -> Sequence[WriteOutcome]:
@@ -116,7 +123,7 @@ class ISessionStorage(ABC):
 
     @abstractmethod
     async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
-        """A page of a user's sessions, newest first."""
+        """A page of a user's sessions, newest first: by key, which rises with every new one."""
 
     # What follows has an answer for storages that have nothing to say or to do.
 

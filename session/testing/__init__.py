@@ -5,6 +5,8 @@
 call of a storage, provider, middleware or hook fail. :class:`SimulatedStorage` and
 :class:`ScriptedProvider` stand in for the outside world, :func:`ordering_violations` checks what is
 left. The pytest fixture is in ``langswarm.core.session.testing.pytest_plugin``.
+:class:`FaultyStorage` makes any storage fail on demand. Whether a storage of your own keeps what
+the runtime relies on, ``langswarm.core.session.testing.storage_contract`` finds out.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from langswarm.core.session.testing.failures import (
     SimulationUnsupportedError,
     StepLimitError,
 )
+from langswarm.core.session.testing.faulty_storage import Fault, FaultyStorage
 from langswarm.core.session.testing.ordering import (
     SendRecorder,
     Sent,
@@ -50,6 +53,8 @@ __all__ = [
     "DeadlockError",
     "Deviations",
     "Ended",
+    "Fault",
+    "FaultyStorage",
     "Fifo",
     "OutsideSimulationError",
     "ScriptedProvider",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from langswarm.core.session import StorageFactory
 
 from .blocks import ROOT, Program, blocks_of, documents, not_run, programs
 
@@ -61,6 +62,8 @@ def test_program_prints_what_its_page_says(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    backends = dict(StorageFactory._backends)  # a program may register one of its own
+    monkeypatch.setattr(StorageFactory, "_backends", backends)
     execute(program, backend, monkeypatch)
     if program.outputs:
         assert capsys.readouterr().out.splitlines() == "\n".join(program.outputs).splitlines()

@@ -1,0 +1,137 @@
+"""Short ways to write sessions, messages and writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from langswarm.core.session.actors.model import (
+    MessageQuery,
+    MessageRecord,
+    Role,
+    SessionDocuments,
+    SessionRecord,
+    SessionWrite,
+    StoredSession,
+    TurnRecord,
+    TurnState,
+)
+from langswarm.core.session.testing.storage_contract.case import (
+    expect,
+    expect_committed,
+    expect_equal,
+    present,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from langswarm.core.session.actors.ports import ISessionStorage
+
+START_US = 1_700_000_000_000_000
+ALL = MessageQuery(include_hidden=True)
+
+
+def new(session_id: str, *, user_id: str = "ann", **changes: Any) -> SessionWrite:
+    """The write that creates a session; `changes` are fields of its record."""
+    record = SessionRecord(
+        session_id=session_id,
+        user_id=user_id,
+        provider="mock",
+        model="mock-model",
+        created_us=START_US,
+        updated_us=START_US,
+        revision=1,
+    )
+    after = StoredSession(
+        record=attrs.evolve(record, **changes), documents=SessionDocuments(config='{"a": 1}')
+    )
+    return SessionWrite(expected_revision=0, after=after, documents_changed=True)
+
+
+def message(seq: int, content: str | None = None, **changes: Any) -> MessageRecord:
+    """Message `seq`, from the user, created at second `seq`."""
+    plain = MessageRecord(
+        seq=seq,
+        role=Role.USER,
+        content=f"text {seq}" if content is None else content,
+        created_us=START_US + seq * 1_000_000,
+    )
+    return attrs.evolve(plain, **changes)
+
+
+def change(stored: StoredSession, *messages: MessageRecord, **changes: Any) -> SessionWrite:
+    """The next write to a session: these messages, and other fields of SessionWrite."""
+    record = attrs.evolve(
+        stored.record,
+        revision=stored.record.revision + 1,
+        last_seq=max([stored.record.last_seq, *(message.seq for message in messages)]),
+        **changes.pop("record", {}),
+    )
+    after = attrs.evolve(
+        stored,
+        record=record,
+        documents=changes.pop("documents", stored.documents),
+        open_turn=changes.pop("open_turn", None),
+    )
+    return SessionWrite(
+        expected_revision=stored.record.revision, after=after, messages=messages, **changes
+    )
+
+
+def open_turn(stored: StoredSession, turn_no: int = 1, **changes: Any) -> SessionWrite:
+    """The write that opens a turn with its user message."""
+    seq = stored.record.last_seq + 1
+    turn = TurnRecord(turn_no=turn_no, state=TurnState.OPEN, user_seq=seq, opened_us=START_US)
+    turn = attrs.evolve(turn, **changes)
+    return change(
+        stored,
+        message(seq, turn_no=turn_no),
+        record={"last_turn_no": turn_no, "open_turn_no": turn_no},
+        open_turn=turn,
+        turn=turn,
+        opens_turn=True,
+    )
+
+
+def close_turn(stored: StoredSession, **changes: Any) -> SessionWrite:
+    """The write that closes the open turn with its answer."""
+    seq = stored.record.last_seq + 1
+    turn = attrs.evolve(
+        present("a session with an open turn", stored.open_turn),
+        **{"state": TurnState.COMPLETED, "closed_us": START_US + 5, **changes},
+    )
+    answer = message(seq, role=Role.ASSISTANT, finish_reason="stop", turn_no=turn.turn_no)
+    return change(stored, answer, record={"open_turn_no": 0}, turn=turn)
+
+
+async def commit(storage: ISessionStorage, write: SessionWrite) -> StoredSession:
+    """Commit one write, which must succeed, and return the session as it now is."""
+    outcomes = list(await storage.commit([write]))
+    expect("one write has one outcome", len(outcomes) == 1, outcomes)
+    key = expect_committed("a good write", outcomes[0]).key
+    stored = await load_one(storage, write.after.record.session_id)
+    expect_equal("the key of the stored record", stored.record.key, key)
+    return stored
+
+
+async def load_one(storage: ISessionStorage, session_id: str) -> StoredSession:
+    """The session, which must be there."""
+    found = list(await storage.load([session_id]))
+    expect("loading one id has one answer", len(found) == 1, found)
+    return present(f"the session {session_id!r} is stored", found[0])
+
+
+async def create(storage: ISessionStorage, session_id: str = "s", **changes: Any) -> StoredSession:
+    """A new session in the storage."""
+    return await commit(storage, new(session_id, **changes))
+
+
+async def contents(storage: ISessionStorage, key: int, query: MessageQuery = ALL) -> Sequence[str]:
+    """The contents of a session's messages."""
+    return [message.content for message in await storage.read_messages(key, query)]
+
+
+def ids_of(records: Iterable[SessionRecord]) -> list[str]:
+    """The ids of a page."""
+    return [record.session_id for record in records]

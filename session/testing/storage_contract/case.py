@@ -1,0 +1,184 @@
+"""What a case is, and how it speaks when a storage breaks its promise."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Literal, TypeVar
+
+import anyio
+import attrs
+from langswarm.core.session.actors.errors import StorageError
+from langswarm.core.session.actors.model import Committed
+from langswarm.core.session.actors.ports import ISessionStorage
+
+Make = Callable[[], ISessionStorage]
+T = TypeVar("T")
+
+_CASE_SECONDS = 30.0
+_CLOSE_SECONDS = 10.0
+_SHOWN_CHARACTERS = 800
+
+
+class ContractBrokenError(AssertionError):
+    """A storage broke a promise of its port: which one, what was expected, what was found."""
+
+
+class _UnmetError(Exception):
+    """What a case found out; `StorageCase.check` makes a ContractBrokenError of it."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class StorageCase:
+    """One promise that every storage keeps, and the program that finds out."""
+
+    name: str
+    """The guarantee, as a sentence."""
+    promise: str
+    """Where it is promised, and the words: "ISessionStorage.load: The sessions as ..."."""
+    _program: Callable[[Make], Awaitable[None]] = attrs.field(alias="program", repr=False)
+
+    def __str__(self) -> str:
+        """The name in one word, as a test's id."""
+        return self.name.replace(" ", "_")
+
+    def check(self, make: Make, *, backend: Literal["asyncio", "trio"] = "asyncio") -> None:
+        """Run the case in an event loop of its own; at most 30 seconds.
+
+        `make` returns a new, unopened storage, on the same empty place each time it is called in
+        one check. The case opens what it needs and closes all that it made.
+
+        Raises ContractBrokenError when the storage breaks the promise. What the storage raises
+        itself comes out unchanged, with a note that names the case.
+        """
+        try:
+            anyio.run(self._run, make, backend=backend)
+        except Exception as error:  # noqa: BLE001 - raised again, with the name of the case
+            cause = _first_of(error)
+            if isinstance(cause, _UnmetError):
+                raise ContractBrokenError(f"{self._heading()}\n{cause}") from cause
+            cause.add_note(self._heading())
+            raise cause from None
+
+    async def _run(self, make: Make) -> None:
+        made: list[ISessionStorage] = []
+
+        def make_and_note() -> ISessionStorage:
+            made.append(make())
+            return made[-1]
+
+        try:
+            with anyio.move_on_after(_CASE_SECONDS) as scope:
+                await self._program(make_and_note)
+        finally:
+            with anyio.move_on_after(_CLOSE_SECONDS, shield=True) as closing:
+                for storage in made:
+                    await storage.close()
+        expect("the calls of this case end", not scope.cancelled_caught, f"{_CASE_SECONDS} s, no")
+        expect("close() ends", not closing.cancelled_caught, f"{_CLOSE_SECONDS} s, no end")
+
+    def _heading(self) -> str:
+        return f"the contract of storages: {self.name}\npromised by {self.promise}"
+
+
+class Part:
+    """Cases that belong together, in the order in which they are written."""
+
+    def __init__(self) -> None:
+        self.cases: list[StorageCase] = []
+
+    def opened(
+        self, promise: str
+    ) -> Callable[[Callable[[ISessionStorage], Awaitable[None]]], None]:
+        """A case that is given an open storage; its name is that of the function."""
+
+        def add(program: Callable[[ISessionStorage], Awaitable[None]]) -> None:
+            async def open_first(make: Make) -> None:
+                storage = make()
+                await storage.open()
+                await program(storage)
+
+            self.add(program.__name__, promise, open_first)
+
+        return add
+
+    def unopened(self, promise: str) -> Callable[[Callable[[Make], Awaitable[None]]], None]:
+        """A case that makes and opens its storages itself."""
+
+        def add(program: Callable[[Make], Awaitable[None]]) -> None:
+            self.add(program.__name__, promise, program)
+
+        return add
+
+    def add(self, name: str, promise: str, program: Callable[[Make], Awaitable[None]]) -> None:
+        """A case by its parts."""
+        name = name.replace("_", " ")
+        self.cases.append(StorageCase(name=name, promise=promise, program=program))
+
+
+# ---------------------------------------------------------------- expectations
+
+
+def expect(what: str, holds: bool, found: object) -> None:  # noqa: FBT001 - reads as a sentence
+    """That something holds, which `found` shows it does not."""
+    if not holds:
+        raise _UnmetError(f"expected: {what}\nfound:    {_shown(found)}")
+
+
+def expect_equal(what: str, found: object, expected: object) -> None:
+    """That exactly this is found."""
+    if found != expected:
+        raise _UnmetError(
+            f"wrong:    {what}\nexpected: {_shown(expected)}\nfound:    {_shown(found)}"
+        )
+
+
+def present(what: str, found: T | None) -> T:
+    """That it is there."""
+    if found is None:
+        raise _UnmetError(f"expected: {what}\nfound:    None")
+    return found
+
+
+def expect_committed(what: str, outcome: object) -> Committed:
+    """That the outcome of a write is Committed."""
+    if not isinstance(outcome, Committed):
+        raise _UnmetError(f"expected: {what}: Committed\nfound:    {_shown(outcome)}")
+    return outcome
+
+
+def expect_failed(what: str, outcome: object) -> StorageError:
+    """That the outcome of a write is a StorageError which says that nothing of it is stored."""
+    if not isinstance(outcome, StorageError) or outcome.outcome != "failed":
+        raise _UnmetError(
+            f'expected: {what}: a StorageError(outcome="failed")\nfound:    {_shown(outcome)}'
+        )
+    return outcome
+
+
+async def expect_closed(what: str, call: Callable[[], Awaitable[object]]) -> None:
+    """That the call raises StorageError of code "closed"."""
+    try:
+        found = await call()
+    except StorageError as error:
+        expect_equal(f"{what} on a storage that is not open", error.code, "closed")
+        expect_equal(f"{what} on a storage that is not open", error.outcome, "failed")
+        return
+    raise _UnmetError(
+        f'expected: {what} on a storage that is not open raises StorageError(code="closed")\n'
+        f"found:    it returned {_shown(found)}"
+    )
+
+
+def _first_of(error: Exception) -> Exception:
+    """The first exception of a task group, or this one."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return error  # pyright: ignore[reportUnknownVariableType]
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    if len(text) <= _SHOWN_CHARACTERS:
+        return text
+    half = _SHOWN_CHARACTERS // 2
+    return f"{text[:half]} ... {text[-half:]} ({len(text)} characters)"

@@ -1,0 +1,114 @@
+"""What outlives the storage object: a second one on the same place finds all that was committed."""
+
+from __future__ import annotations
+
+from langswarm.core.session.actors.model import Conflict, SessionQuery
+from langswarm.core.session.testing.storage_contract import promises
+from langswarm.core.session.testing.storage_contract.builders import (
+    ALL,
+    START_US,
+    change,
+    close_turn,
+    commit,
+    contents,
+    create,
+    ids_of,
+    load_one,
+    message,
+    open_turn,
+)
+from langswarm.core.session.testing.storage_contract.case import (
+    Make,
+    Part,
+    expect,
+    expect_equal,
+    expect_failed,
+)
+from langswarm.core.session.testing.storage_contract.values import TEXTS
+
+part = Part()
+
+
+@part.unopened(promises.COMMIT)
+async def a_second_storage_finds_every_session_and_message(make: Make) -> None:
+    first, second = make(), make()
+    await first.open()
+    messages = [message(seq, text) for seq, text in enumerate(TEXTS, 1)]
+    stored = [
+        await commit(first, change(await create(first, f"s{number}"), *messages))
+        for number in range(3)
+    ]
+    await first.close()
+    await second.open()
+    names = ["s0", "s1", "s2", "nobody"]
+    expect_equal("the sessions", list(await second.load(names)), [*stored, None])
+    for one in stored:
+        found = list(await second.read_messages(one.record.key, ALL))
+        expect_equal("the messages", found, messages)
+    listed = await second.list_sessions(SessionQuery(user_id="ann", limit=9))
+    expect_equal("the list", ids_of(listed), ["s2", "s1", "s0"])
+
+
+@part.unopened(promises.UNFINISHED)
+async def a_second_storage_finds_the_turns_left_open_and_can_close_them(make: Make) -> None:
+    first, second, third = make(), make(), make()
+    await first.open()
+    write = open_turn(await create(first), partial_text="so f", payload_hash=b"\0\xff")
+    opened = await commit(first, write)
+    await first.close()
+    await second.open()
+    expect_equal("the unfinished ones", list(await second.load_unfinished(9)), [opened])
+    closed = await commit(second, close_turn(opened))
+    await second.close()
+    await third.open()
+    expect_equal("the unfinished ones", list(await third.load_unfinished(9)), [])
+    expect_equal("the session", list(await third.load(["s"])), [closed])
+    [outcome] = await third.commit([open_turn(closed, turn_no=1)])
+    expect_failed("a second turn 1", outcome)
+
+
+@part.unopened(promises.LIST)
+async def keys_go_on_in_a_second_storage(make: Make) -> None:
+    keys: list[int] = []
+    for number in range(3):
+        storage = make()
+        await storage.open()
+        keys.append((await create(storage, f"s{number}")).record.key)
+        await storage.close()
+    expect("each later session has a larger key", keys == sorted(set(keys)), keys)
+
+
+@part.unopened(promises.CONFLICT)
+async def a_second_storage_fences_as_the_first(make: Make) -> None:
+    first, second = make(), make()
+    await first.open()
+    stored = await create(first, epoch=4)
+    after = await commit(first, change(stored, message(1)))
+    await first.close()
+    await second.open()
+    outcomes = list(await second.commit([change(stored, message(1, "stale"))]))
+    expect_equal("the outcome of a stale write", outcomes, [Conflict(2, 4)])
+    [outcome] = await second.commit([change(after, message(1, "taken"))])
+    expect_failed("a message whose seq is taken", outcome)
+    await commit(second, change(after, message(2)))
+    found = await contents(second, stored.record.key)
+    expect_equal("the messages", found, ["text 1", "text 2"])
+
+
+@part.unopened(promises.WRITE_ORDER)
+async def what_was_cleared_marked_and_refused_stays_so(make: Make) -> None:
+    first, second = make(), make()
+    await first.open()
+    stored = await commit(first, change(await create(first), *map(message, (1, 2, 3))))
+    await first.commit([change(stored, message(3, "refused"))])
+    marked = await commit(first, change(stored, clear_through_seq=1, marks=((2, "failed"),)))
+    last = await commit(first, change(marked, record={"updated_us": START_US + 7}))
+    await first.close()
+    await second.open()
+    expect_equal("the session", await load_one(second, "s"), last)
+    found = await second.read_messages(stored.record.key, ALL)
+    expect_equal(
+        "content and finish reason",
+        [(one.content, one.finish_reason) for one in found],
+        [("text 2", "failed"), ("text 3", None)],
+    )

@@ -1,0 +1,139 @@
+"""A user's sessions, page by page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from langswarm.core.session.actors.model import SessionQuery, SessionRecord, SessionStatus
+from langswarm.core.session.testing.storage_contract import promises
+from langswarm.core.session.testing.storage_contract.builders import (
+    START_US,
+    change,
+    commit,
+    create,
+    ids_of,
+    message,
+)
+from langswarm.core.session.testing.storage_contract.case import Part, expect, expect_equal
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from langswarm.core.session.actors.ports import ISessionStorage
+
+part = Part()
+
+
+async def _pages(
+    storage: ISessionStorage,
+    limit: int,
+    between: Callable[[int], Awaitable[object]] | None = None,
+) -> list[list[SessionRecord]]:
+    """Ann's sessions in pages, until an empty one; `between` runs after each with its number."""
+    pages: list[list[SessionRecord]] = []
+    before: int | None = None
+    while len(pages) < 20:
+        query = SessionQuery(user_id="ann", limit=limit, before_key=before)
+        page = list(await storage.list_sessions(query))
+        if not page:
+            break
+        expect(f"at most {limit} sessions on a page", len(page) <= limit, ids_of(page))
+        pages.append(page)
+        before = page[-1].key
+        if between is not None:
+            await between(len(pages))
+    return pages
+
+
+@part.opened(promises.LIST)
+async def a_list_is_newest_first_and_comes_in_pages(storage: ISessionStorage) -> None:
+    for number in range(7):
+        await create(storage, f"s{number}")
+        await create(storage, f"other{number}", user_id="bob")
+    found = [ids_of(page) for page in await _pages(storage, 3)]
+    expect_equal("the pages", found, [["s6", "s5", "s4"], ["s3", "s2", "s1"], ["s0"]])
+
+
+@part.opened(promises.LIST)
+async def a_list_is_ordered_by_creation_whatever_the_clock_said(storage: ISessionStorage) -> None:
+    first = await create(storage, "first", created_us=START_US + 9)
+    await create(storage, "second", created_us=START_US)
+    await commit(storage, change(first, message(1), record={"updated_us": START_US + 99}))
+    found = ids_of(await storage.list_sessions(SessionQuery(user_id="ann", limit=9)))
+    expect_equal("the list", found, ["second", "first"])
+
+
+@part.opened(promises.BEFORE_KEY)
+async def a_list_goes_on_where_the_page_before_ended_while_others_are_made(
+    storage: ISessionStorage,
+) -> None:
+    for number in range(5):
+        await create(storage, f"s{number}")
+    pages = await _pages(storage, 2, lambda number: create(storage, f"meanwhile{number}"))
+    found = [name for page in pages for name in ids_of(page)]
+    expect_equal("the list", found, [f"s{number}" for number in reversed(range(5))])
+
+
+@part.opened(promises.LIST)
+async def a_list_shows_nobody_elses_sessions(storage: ISessionStorage) -> None:
+    await create(storage, "s", user_id="ann")
+    await create(storage, "t", user_id="bob")
+    for stranger in ("an", "", "Ann", "ann ", "%", "ann\0", "a_n", "*", "s"):
+        query = SessionQuery(user_id=stranger, limit=9)
+        found = ids_of(await storage.list_sessions(query))
+        expect_equal(f"the list of the user {stranger!r}", found, [])
+
+
+@part.opened(promises.NOT_DELETED)
+async def a_list_leaves_deleted_sessions_out_unless_asked_for(storage: ISessionStorage) -> None:
+    for status in SessionStatus:
+        await create(storage, status.value, status=status)
+    for wanted, expected in (
+        (None, ["error", "archived", "active"]),
+        (SessionStatus.DELETED, ["deleted"]),
+        (SessionStatus.ARCHIVED, ["archived"]),
+    ):
+        query = SessionQuery(user_id="ann", limit=9, status=wanted)
+        found = ids_of(await storage.list_sessions(query))
+        expect_equal(f"the list for status={wanted}", found, expected)
+
+
+@part.opened(promises.LIST)
+async def a_page_is_full_though_some_sessions_do_not_match(storage: ISessionStorage) -> None:
+    for number in range(6):
+        status = SessionStatus.DELETED if number % 2 else SessionStatus.ACTIVE
+        await create(storage, f"s{number}", status=status)
+    found = ids_of(await storage.list_sessions(SessionQuery(user_id="ann", limit=2)))
+    expect_equal("the page", found, ["s4", "s2"])
+
+
+@part.opened(promises.LIST)
+async def a_list_knows_the_last_status_of_a_session(storage: ISessionStorage) -> None:
+    stored = await create(storage)
+    await commit(storage, change(stored, record={"status": SessionStatus.DELETED}))
+    found = ids_of(await storage.list_sessions(SessionQuery(user_id="ann", limit=2)))
+    expect_equal("the list", found, [])
+
+
+@part.opened(promises.ACTIVE_SINCE)
+async def a_list_finds_the_sessions_active_since(storage: ISessionStorage) -> None:
+    await create(storage, "old")
+    recent = await create(storage, "recent")
+    await commit(storage, change(recent, record={"updated_us": START_US + 10}))
+    query = SessionQuery(user_id="ann", limit=9, active_since_us=START_US + 10)
+    found = ids_of(await storage.list_sessions(query))
+    expect_equal("the list", found, ["recent"])
+
+
+@part.opened(promises.LIST)
+async def a_list_returns_records_as_loading_does(storage: ISessionStorage) -> None:
+    stored = await create(storage, "s", dirty=True, provider_session_id="conv_1")
+    found = list(await storage.list_sessions(SessionQuery(user_id="ann", limit=1)))
+    expect_equal("the list", found, [stored.record])
+
+
+@part.opened(promises.LIST)
+async def a_list_of_no_entries_is_empty(storage: ISessionStorage) -> None:
+    await create(storage)
+    found = list(await storage.list_sessions(SessionQuery(user_id="ann", limit=0)))
+    expect_equal("the list for limit=0", found, [])

@@ -1,0 +1,96 @@
+"""The sentences of the port and of its values that cases stand on, word by word.
+
+The project's tests compare them with the docstrings, both ways: no sentence here that is not
+there, and none of the port without a case.
+"""
+
+from __future__ import annotations
+
+_PORT = "ISessionStorage"
+
+READS_AT_ONCE = (
+    f"{_PORT}: The runtime calls `commit` from one task only, never twice at once; reads come from "
+    "many tasks at once."
+)
+CANCELLING = (
+    f"{_PORT}: Cancelling a call must never leave half a write: either the whole batch is decided "
+    "later, or nothing of it happens."
+)
+AS_GIVEN = (
+    f"{_PORT}: What is stored comes back as it was given: every character of a text and of an id, "
+    "every integer up to 2^63-1."
+)
+
+OPEN = f"{_PORT}.open: Make ready for use."
+OPEN_AGAIN = f"{_PORT}.open: Called before anything else, also after `close`; idempotent."
+CLOSE = f"{_PORT}.close: Finish what was handed over and release everything."
+CLOSE_AGAIN = f"{_PORT}.close: Idempotent; `open` may follow."
+CLOSED = (
+    f"{_PORT}.close: Until then every call that stores or reads raises StorageError of code "
+    "`closed`."
+)
+
+COMMIT = (
+    f"{_PORT}.commit: Commit many writes together; each is atomic, and all named Committed are "
+    "durable (G3)."
+)
+FAILS_ALONE = (
+    f"{_PORT}.commit: A write that cannot be stored fails alone: its outcome is a StorageError, or "
+    "a Conflict where another revision or epoch is stored."
+)
+OUTCOMES = f"{_PORT}.commit: Returns the outcomes in the order of the writes."
+
+LOAD = (
+    f"{_PORT}.load: The sessions as last committed, None for unknown ones, in the order of the ids."
+)
+READ_BACK = (
+    f"{_PORT}.read_back: As `load`, but ordered behind every commit that was handed over before, "
+    "decided or not."
+)
+RESOLVED = (
+    f"{_PORT}.read_back: This is how an outcome-unknown commit is resolved before the caller is "
+    "answered."
+)
+UNFINISHED = (
+    f"{_PORT}.load_unfinished: Up to `limit` sessions whose turn is still open: the process before "
+    "was killed."
+)
+READ_MESSAGES = (
+    f"{_PORT}.read_messages: The newest `query.limit` matching messages of the session `key`, in "
+    "`seq` order."
+)
+LIST = (
+    f"{_PORT}.list_sessions: A page of a user's sessions, newest first: by key, which rises with "
+    "every new one."
+)
+
+HEALTH = f"{_PORT}.health: How it is, from what is known already: plain, cheap, never raises."
+OPTIMIZE = f"{_PORT}.optimize: Tidy up, in steps that let commits through in between."
+BACKUP = f"{_PORT}.backup: Write all that is committed to a new file, while commits go on."
+NO_BACKUP = (
+    f"{_PORT}.backup: Raises ConfigurationError where there is nothing to write to a file, or one "
+    "is there."
+)
+VERIFY = f"{_PORT}.verify: Look at everything that is stored, while commits go on."
+
+WRITE_ORDER = (
+    "SessionWrite: Order within the write: clear, then insert messages, then mark, then turn and "
+    "session."
+)
+CLEAR = "SessionWrite.clear_through_seq: Delete all messages up to this seq; 0: none."
+MARKS = "SessionWrite.marks: (seq, finish_reason) of stored messages to change."
+TURN = (
+    "SessionWrite.turn: Insert this turn where `opens_turn`, else update the stored one of the "
+    "same number."
+)
+CONFLICT = (
+    "Conflict: The write was refused: the storage holds another revision (0: no such session) or "
+    "epoch."
+)
+FOR_PROMPT = (
+    "MessageQuery.for_prompt: Only user and assistant messages that a prompt may hold: those of "
+    "failed turns are not."
+)
+NOT_DELETED = "SessionQuery.status: None: all but the deleted ones."
+ACTIVE_SINCE = "SessionQuery.active_since_us: Inclusive, on the time of the last commit."
+BEFORE_KEY = "SessionQuery.before_key: Exclusive; the key of the last one of the page before."
