@@ -3,10 +3,12 @@
 :func:`simulate` runs an anyio program under one seed that decides its schedule, on asyncio or trio.
 :func:`sweep_cancellations` cancels a call at each of its points, :func:`sweep_faults` lets each
 call of a storage, provider, middleware or hook fail. :class:`SimulatedStorage` and
-:class:`ScriptedProvider` stand in for the outside world, :func:`ordering_violations` checks what is
-left. The pytest fixture is in ``langswarm.core.session.testing.pytest_plugin``.
-:class:`FaultyStorage` makes any storage fail on demand. Whether a storage of your own keeps what
-the runtime relies on, ``langswarm.core.session.testing.storage_contract`` finds out.
+:class:`ScriptedProvider` stand in for the outside world, :class:`FaultyStorage` makes any storage
+fail on demand, :func:`ordering_violations` checks what is left.
+
+Apart from these: ``langswarm.core.session.testing.storage_contract`` finds out whether a storage of
+your own keeps what the runtime relies on, and ``langswarm.core.session.testing.pytest_plugin`` has
+a fixture for pytest.
 """
 
 from __future__ import annotations
@@ -20,12 +22,18 @@ from langswarm.core.session.testing.failures import (
     SimulationUnsupportedError,
     StepLimitError,
 )
+from langswarm.core.session.testing.faulty_guests import (
+    HookFault,
+    MiddlewareFault,
+    ProviderFault,
+)
 from langswarm.core.session.testing.faulty_storage import Fault, FaultyStorage
 from langswarm.core.session.testing.ordering import (
     SendRecorder,
     Sent,
     Told,
     ordering_violations,
+    told_by,
 )
 from langswarm.core.session.testing.scripted_provider import ScriptedProvider, ScriptedTurn
 from langswarm.core.session.testing.shrinking import shrink_deviations
@@ -41,6 +49,7 @@ from langswarm.core.session.testing.sweep_cancellations import (
     Ended,
     sweep_cancellations,
 )
+from langswarm.core.session.testing.sweep_faults import FaultPoint, Faults, sweep_faults
 from langswarm.core.session.testing.sweep_report import SweepReport, Violation
 from langswarm.core.session.testing.trace import Step, Trace
 
@@ -54,9 +63,14 @@ __all__ = [
     "Deviations",
     "Ended",
     "Fault",
+    "FaultPoint",
+    "Faults",
     "FaultyStorage",
     "Fifo",
+    "HookFault",
+    "MiddlewareFault",
     "OutsideSimulationError",
+    "ProviderFault",
     "ScriptedProvider",
     "ScriptedTurn",
     "Seeded",
@@ -78,4 +92,6 @@ __all__ = [
     "shrink_deviations",
     "simulate",
     "sweep_cancellations",
+    "sweep_faults",
+    "told_by",
 ]

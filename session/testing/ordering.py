@@ -131,7 +131,7 @@ class SendRecorder:
             recording.ticket = session.submit(text)
             message = await recording.ticket
         except SessionError as error:
-            recording.told = _told_by(error)
+            recording.told = told_by(error)
             raise
         else:
             recording.told, recording.answer = Told.ANSWERED, message.content
@@ -169,7 +169,8 @@ class _Recording:
         )
 
 
-def _told_by(error: SessionError) -> Told:
+def told_by(error: SessionError) -> Told:
+    """What the caller of a send knows who got this error."""
     if isinstance(error, _NEVER_RAN):
         return Told.NEVER_RAN
     return Told.FAILED if isinstance(error, ProviderError) else Told.UNKNOWN
