@@ -14,8 +14,8 @@ from langswarm.core.session import create_session_manager
 from langswarm.core.session.actors.errors import ConfigurationError, StorageError
 from langswarm.core.session.adapters.storage.sqlite import SQLiteSessionStorage, database
 from langswarm.core.session.adapters.storage.sqlite.schema import APPLICATION_ID
+from langswarm.core.session.testing.storage_contract.builders import change, create, message
 
-from ..contract.builders import change, create, message
 from .inside import on_reader, pragma
 
 if TYPE_CHECKING:

@@ -15,8 +15,15 @@ from langswarm.core.session.actors.errors import ConfigurationError, StorageErro
 from langswarm.core.session.actors.model import Committed
 from langswarm.core.session.adapters.storage.memory import InMemorySessionStorage
 from langswarm.core.session.adapters.storage.sqlite import SQLiteSessionStorage, maintenance
+from langswarm.core.session.testing.storage_contract.builders import (
+    change,
+    commit,
+    contents,
+    create,
+    message,
+    new,
+)
 
-from ..contract.builders import change, commit, contents, create, message, new
 from .inside import on_writer, pragma
 
 if TYPE_CHECKING:

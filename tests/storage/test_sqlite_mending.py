@@ -12,8 +12,16 @@ from langswarm.core.session import create_session_manager
 from langswarm.core.session.actors.errors import StorageError
 from langswarm.core.session.actors.model import Committed, SessionQuery
 from langswarm.core.session.adapters.storage.sqlite.connection import JobConnection
+from langswarm.core.session.testing.storage_contract.builders import (
+    change,
+    commit,
+    contents,
+    create,
+    message,
+    new,
+    open_turn,
+)
 
-from ..contract.builders import change, commit, contents, create, message, new, open_turn
 from .inside import on_reader, on_writer
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import pytest
 from langswarm.core.session import create_session_manager
 from langswarm.core.session.actors.errors import StorageError
 from langswarm.core.session.adapters.storage.sqlite import SQLiteSessionStorage, copying, schema
+from langswarm.core.session.testing.storage_contract.builders import create
 
-from ..contract.builders import create
 from .inside import pragma
 
 if TYPE_CHECKING:

@@ -17,8 +17,13 @@ import anyio
 import pytest
 from langswarm.core.session.actors.model import MessageQuery
 from langswarm.core.session.adapters.storage.sqlite import SQLiteSessionStorage
-
-from ..contract.builders import change, commit, contents, create, message
+from langswarm.core.session.testing.storage_contract.builders import (
+    change,
+    commit,
+    contents,
+    create,
+    message,
+)
 
 PRELUDE = """
 import asyncio, gc, os, sys, anyio

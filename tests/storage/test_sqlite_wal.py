@@ -9,8 +9,14 @@ import pytest
 from langswarm.core.session.actors.errors import StorageError
 from langswarm.core.session.actors.model import Committed
 from langswarm.core.session.adapters.storage.sqlite import SQLiteSessionStorage, checkpoint
+from langswarm.core.session.testing.storage_contract.builders import (
+    change,
+    commit,
+    create,
+    message,
+    new,
+)
 
-from ..contract.builders import change, commit, create, message, new
 from .inside import on_writer, pragma
 
 if TYPE_CHECKING:

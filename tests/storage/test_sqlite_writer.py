@@ -14,8 +14,16 @@ from langswarm.core.session.actors.model import Committed, SessionDocuments
 from langswarm.core.session.adapters.storage.sqlite import SQLiteSessionStorage, statements
 from langswarm.core.session.adapters.storage.sqlite.connection import JobConnection
 from langswarm.core.session.adapters.storage.sqlite.schema import CREATE
+from langswarm.core.session.testing.storage_contract.builders import (
+    change,
+    commit,
+    contents,
+    create,
+    message,
+    new,
+    open_turn,
+)
 
-from ..contract.builders import change, commit, contents, create, message, new, open_turn
 from .inside import on_writer
 
 if TYPE_CHECKING:
