@@ -1,8 +1,4 @@
-"""Durable appends through the storage actor on SQLite, beside the bare loop and a bare sync.
-
-A writer is one session in a closed loop: it hands over a write of one message, and the next one
-when that is acknowledged, which is after COMMIT. Below the turn logic: no manager, no provider.
-"""
+"""Durable appends through the storage actor on SQLite, beside the bare loop and a bare sync."""
 
 from __future__ import annotations
 
@@ -12,35 +8,22 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
+import append_runs
 import attrs
 import bare_loop
-from figures import Figure, Meter, Scale, Target, beside, percentile
-from langswarm.core.session import SQLiteSessionStorage
-from langswarm.core.session.actors.decisions import AppendSystemMessage, append_system
-from langswarm.core.session.actors.executor import Executor
-from langswarm.core.session.actors.limits import Limits
-from langswarm.core.session.actors.model import Committed
-from langswarm.core.session.actors.storage_actor import StorageActor
-from langswarm.core.session.actors.wait import current_backend
-from langswarm.core.session.adapters.storage.sqlite.rows import changing_row, message_row
-from stored_sessions import CREATED_US, fill, session_id, text
+from append_runs import Run, append, by_call_backs, by_tasks
+from figures import Figure, Scale, Target, beside, percentile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+    from collections.abc import Callable, Sequence
 
-    from langswarm.core.session.actors.model import SessionWrite, StoredSession
-    from langswarm.core.session.actors.wait import Cell
-    from langswarm.core.session.adapters.storage.sqlite.rows import Row
-
-    Append = Callable[[SessionWrite], Coroutine[Any, Any, None]]
-    Job = Callable[[int, Append], Coroutine[Any, Any, None]]
+    from append_runs import Append, Workload
 
 PROBE_SYNCS = 200
 PROBE_SECONDS = 0.5
@@ -65,46 +48,14 @@ WITH_TARGETS = 100
 
 
 @attrs.frozen
-class Run:
-    """One run of all appends."""
-
-    seconds: float
-    latencies: list[float]
-    writes: int
-    commits: int
-    written: int | None
-    """Bytes handed to write(); None: this system does not say."""
-
-    @property
-    def writes_per_second(self) -> float:
-        return self.writes / self.seconds
-
-    @property
-    def writes_per_commit(self) -> float:
-        return self.writes / self.commits
-
-
-@attrs.frozen
 class Round:
     """What was measured back to back."""
 
     prebuilt: Run
     made: Run
+    called_back: Run
     bare: Run
     syncs: list[float]
-
-
-@attrs.frozen
-class Workload:
-    """What all runs of one number of writers store."""
-
-    file: Path
-    """The sessions, without messages; each run begins with a copy."""
-    states: list[StoredSession]
-    writes: list[list[SessionWrite]]
-    """Of each writer, in order."""
-    rows: list[tuple[Row, Row]]
-    """The same writes as rows, the first ones of all writers in front."""
 
 
 def figures(scale: Scale, backend: str) -> list[Figure]:
@@ -113,7 +64,8 @@ def figures(scale: Scale, backend: str) -> list[Figure]:
 
 def _figures(sizes: Sizes, backend: str) -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
-        work = anyio.run(_workload, Path(folder) / "sessions.db", sizes)
+        file = Path(folder) / "sessions.db"
+        work = anyio.run(append_runs.record, file, sizes.writers, sizes.appends)
         gc.collect()
         gc.freeze()  # what is prebuilt is no part of what is measured
         try:
@@ -151,6 +103,7 @@ def _compared(rounds: list[Round], sizes: Sizes, backend: str) -> list[Figure]:
     return [
         rate(f"{writers}, records prebuilt", lambda each: each.prebuilt, least),
         rate("  records made by the writers", lambda each: each.made),
+        rate("  prebuilt, call-backs instead of tasks", lambda each: each.called_back),
         latency(0.5),
         latency(0.99, most),
         beside("  writes per commit", "writes", grouped),
@@ -161,109 +114,31 @@ def _compared(rounds: list[Round], sizes: Sizes, backend: str) -> list[Figure]:
 
 def _round(work: Workload, sizes: Sizes, backend: str) -> Round:
     directory = work.file.parent
-    paths = [directory / f"{name}.db" for name in ("prebuilt", "made", "bare")]
+    paths = [directory / f"{name}.db" for name in ("prebuilt", "made", "called", "bare")]
     for path in paths:
         shutil.copyfile(work.file, path)
     os.sync()  # what was copied is not for the first run to write out
 
-    async def from_log(number: int, append: Append) -> None:
+    async def from_log(number: int, acknowledged: Append) -> None:
         for write in work.writes[number]:
-            await append(write)
+            await acknowledged(write)
 
-    async def making(number: int, append: Append) -> None:
+    async def making(number: int, acknowledged: Append) -> None:
         state = work.states[number]
         for _ in range(sizes.appends):
-            write = _append(number, state, time.time_ns() // 1000)
-            await append(write)
+            write = append(number, state, time.time_ns() // 1000)
+            await acknowledged(write)
             state = write.after
 
-    prebuilt = anyio.run(partial(_through_actor, paths[0], sizes, from_log), backend=backend)
-    meter, seconds = bare_loop.append(paths[2], work.rows, round(prebuilt.writes_per_commit))
-    made = anyio.run(partial(_through_actor, paths[1], sizes, making), backend=backend)
+    prebuilt = anyio.run(partial(by_tasks, paths[0], sizes.writers, from_log), backend=backend)
+    meter, seconds = bare_loop.append(paths[3], work.rows, round(prebuilt.writes_per_commit))
+    made = anyio.run(partial(by_tasks, paths[1], sizes.writers, making), backend=backend)
+    called_back = anyio.run(partial(by_call_backs, paths[2], work.writes), backend=backend)
     block = 32 * 1024 if prebuilt.written is None else prebuilt.written // prebuilt.commits
     syncs = _probe(directory / "probe", block)
     _check_same(paths)
     bare = Run(meter.seconds, seconds, len(work.rows), len(seconds), meter.written)
-    return Round(prebuilt=prebuilt, made=made, bare=bare, syncs=syncs)
-
-
-# ---------------------------------------------------------------- what is written
-
-
-async def _workload(path: Path, sizes: Sizes) -> Workload:
-    await fill(path, sizes.writers, 0)
-    storage = SQLiteSessionStorage(path)
-    await storage.open()
-    found = await storage.load([session_id(number) for number in range(sizes.writers)])
-    await storage.close()
-    states = [state for state in found if state is not None]
-    writes = [_appends(number, state, sizes.appends) for number, state in enumerate(states)]
-    rows = [_rows(write) for together in zip(*writes, strict=True) for write in together]
-    return Workload(path, states, writes, rows)
-
-
-def _appends(number: int, state: StoredSession, count: int) -> list[SessionWrite]:
-    writes: list[SessionWrite] = []
-    for step in range(count):
-        write = _append(number, state, CREATED_US + 60_000_000 + step)
-        writes.append(write)
-        state = write.after
-    return writes
-
-
-def _append(number: int, state: StoredSession, now_us: int) -> SessionWrite:
-    """The smallest write with a message: one row is added, the session's own row changes."""
-    content = text(number, state.record.last_seq + 1)
-    return append_system(state, AppendSystemMessage(content=content), now_us)
-
-
-def _rows(write: SessionWrite) -> tuple[Row, Row]:
-    record = write.after.record
-    session = (*changing_row(record), record.key, write.expected_revision, record.epoch)
-    return session, message_row(record.key, write.messages[0])
-
-
-# ---------------------------------------------------------------- the three ways
-
-
-async def _through_actor(path: Path, sizes: Sizes, job: Job) -> Run:
-    backend = current_backend()
-    latencies: list[float] = []
-    async with _storage_actor(path) as storage:
-
-        async def append(write: SessionWrite) -> None:
-            start = time.perf_counter()
-            cell: Cell[object] = backend.cell()
-            storage.submit(write, cell.set)
-            outcome = await cell.wait()
-            latencies.append(time.perf_counter() - start)
-            assert isinstance(outcome, Committed), outcome
-
-        with Meter() as meter:
-            async with anyio.create_task_group() as group:
-                for number in range(sizes.writers):
-                    group.start_soon(job, number, append)
-        commits = storage.statistics().batches
-    return Run(meter.seconds, latencies, len(latencies), commits, meter.written)
-
-
-@asynccontextmanager
-async def _storage_actor(path: Path) -> AsyncGenerator[StorageActor]:
-    backend = current_backend()
-    executor = Executor(backend)
-    storage = StorageActor(
-        SQLiteSessionStorage(path),
-        backend,
-        executor,
-        wall_clock_us=lambda: time.time_ns() // 1000,
-        batch_size=Limits().storage_batch_size,
-    )
-    done = anyio.Event()
-    async with anyio.create_task_group() as group:
-        group.start_soon(executor.own, done.wait, storage.aclose)
-        await storage.opened()
-        yield storage
-        done.set()
+    return Round(prebuilt=prebuilt, made=made, called_back=called_back, bare=bare, syncs=syncs)
 
 
 def _probe(path: Path, block: int) -> list[float]:
