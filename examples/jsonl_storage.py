@@ -103,10 +103,7 @@ class JsonLinesStorage(ISessionStorage):
                     await anyio.to_thread.run_sync(self._append, self._file, batch)
             except BaseException as error:  # asyncio's own task.cancel() passes every shield
                 self._broken = f"{self._path}: {error!r}; nothing more is stored until a restart"
-                if isinstance(error, OSError):
-                    text = self._broken
-                    raise StorageError(text, code="failed_sync", outcome="unknown") from error
-                raise
+                raise  # the runtime takes it for an outcome unknown, and asks read_back
             return await self._do(writes, lines)
 
     async def read_back(self, session_ids: Sequence[str]) -> Sequence[StoredSession | None]:
@@ -156,6 +153,7 @@ class JsonLinesStorage(ISessionStorage):
                 text = f"another process or storage object uses {self._path}"
                 raise StorageError(text, code="busy", retryable=True) from error
             batches = self._read(file)
+            os.fsync(file)  # what was written before a kill is perhaps not on the disk yet
             _sync_folder(self._path.parent)  # a new file is durable once its folder says so
         except BaseException:
             os.close(file)
@@ -179,7 +177,6 @@ class JsonLinesStorage(ISessionStorage):
                 self._size_bytes -= len(line) + 1  # its end can be there before its middle
         if self._size_bytes < len(data):
             os.ftruncate(file, self._size_bytes)
-            os.fsync(file)
         return batches
 
     def _append(self, file: int, line: bytes) -> None:
@@ -212,7 +209,10 @@ def _as_json(write: SessionWrite) -> str | StorageError:
         return value.hex() if isinstance(value, bytes) else value
 
     try:
-        return json.dumps(attrs.asdict(write, value_serializer=plain))
+        line = json.dumps(attrs.asdict(write, value_serializer=plain))
+        if _as_write(json.loads(line)) == write:
+            return line
+        return StorageError("the write would come back as another one", code="invalid")
     except (TypeError, ValueError) as error:
         return StorageError(f"the write cannot be stored: {error}", code="invalid")
 

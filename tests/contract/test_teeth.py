@@ -12,7 +12,17 @@ from langswarm.core.session.testing.storage_contract import (
     case,
 )
 
-from .wrong_storages import WRONG, AnswersInTheWrongOrder, RaisesForABadWrite
+from . import wrong_details, wrong_storages
+from .wrong_storages import AnswersInTheWrongOrder, RaisesForABadWrite
+
+WRONG = [
+    value
+    for name, value in [*vars(wrong_storages).items(), *vars(wrong_details).items()]
+    if isinstance(value, type)
+    and issubclass(value, InMemorySessionStorage)
+    and value is not InMemorySessionStorage
+    and not name.startswith("_")
+]
 
 BY_NAME = {str(one): one for one in CONTRACT}
 
@@ -40,6 +50,11 @@ def test_a_wrong_storage_is_rejected(wrong: type[InMemorySessionStorage], backen
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_right_storage_is_not(backend: Backend) -> None:
     assert not any(rejects(one, InMemorySessionStorage, backend) for one in CONTRACT)
+
+
+@pytest.mark.parametrize("one", CONTRACT, ids=str)
+def test_every_case_rejects_a_wrong_storage(one: StorageCase) -> None:
+    assert any(rejects(one, wrong, "asyncio") for wrong in WRONG)
 
 
 @pytest.mark.parametrize("one", DURABILITY, ids=str)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 import attrs
 from langswarm.core.session import InMemorySessionStorage, StorageError
 from langswarm.core.session.actors.model import Committed, Conflict, MessageQuery, SessionStatus
-from langswarm.core.session.actors.ports import Backup
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
     from langswarm.core.session.actors.model import (
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
         SessionWrite,
         StoredSession,
     )
-    from langswarm.core.session.actors.ports import StorageHealth, WriteOutcome
+    from langswarm.core.session.actors.ports import WriteOutcome
 
 Good = InMemorySessionStorage
 
@@ -291,25 +288,3 @@ class GivesKeysAgain(Good):
 class WorksThoughClosed(Good):
     async def close(self) -> None:
         pass
-
-
-class OverwritesABackup(Good):
-    async def backup(self, path: str | os.PathLike[str]) -> Backup:
-        Path(path).write_bytes(b"backup")
-        return Backup(path=str(path), size_bytes=6)
-
-
-class HealthRaisesWhenClosed(Good):
-    def health(self) -> StorageHealth:
-        self._check_open()
-        return super().health()
-
-
-WRONG = [
-    value
-    for name, value in list(globals().items())
-    if isinstance(value, type)
-    and issubclass(value, Good)
-    and value is not Good
-    and not name.startswith("_")
-]

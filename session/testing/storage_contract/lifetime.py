@@ -212,8 +212,9 @@ async def a_backup_is_a_new_file_or_refused(storage: ISessionStorage) -> None:
         except ConfigurationError:
             expect("a refused backup leaves no file", not path.exists(), path)
             return
-        size_bytes = Path(backup.path).stat().st_size
-        expect_equal("size_bytes", backup.size_bytes, size_bytes)
+        made = Path(backup.path)
+        expect("the file of the backup is there", made.exists(), backup)
+        expect_equal("size_bytes", backup.size_bytes, made.stat().st_size)
 
 
 @part.opened(promises.NO_BACKUP)
