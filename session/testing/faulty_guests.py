@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import StrEnum
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -158,6 +159,7 @@ class FaultyHook(ISessionLifecycleHook):
 def _faulty(
     name: str, method: Callable[..., Coroutine[Any, Any, object]], calls: FaultyCalls
 ) -> Callable[..., Coroutine[Any, Any, object]]:
+    @wraps(method)
     async def call(*arguments: object) -> object:
         fault = calls.begin(name)
         if fault == HookFault.RAISES:

@@ -49,7 +49,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple
 
 import anyio
 from langswarm.core.session.testing.simulation import Backend, simulate
-from langswarm.core.session.testing.sweep_report import SweepReport, Violation
+from langswarm.core.session.testing.sweep_report import SweepReport, Violation, described
 from langswarm.core.session.testing.trace import Trace
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ class _Sweep(Generic[T]):
             result = simulate(main, backend=self._backend, seed=self._seed, trace=trace)
             problems = [] if self._check is None else list(self._check(result.value))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what the sweep looks for
-            problems = [repr(error)]
+            problems = [described(error)]
         if not problems and sweep.delivered < len(plan):
             problems = ["the point was not reached: the program is not repeatable"]
         self.violations += [self._violation(plan, problem) for problem in problems]

@@ -42,7 +42,7 @@ from langswarm.core.session.testing.faulty_guests import (
 )
 from langswarm.core.session.testing.faulty_storage import Fault, FaultyStorage
 from langswarm.core.session.testing.simulation import Backend, simulate
-from langswarm.core.session.testing.sweep_report import SweepReport, Violation
+from langswarm.core.session.testing.sweep_report import SweepReport, Violation, described
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -171,7 +171,7 @@ def sweep_faults(
             value = simulate(main, backend=backend, seed=seed).value
             problems = [] if check is None else list(check(value))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what the sweep looks for
-            problems = [repr(error)]
+            problems = [described(error)]
         if not problems and not faults.is_met():
             problems = ["the call was not made: the program is not repeatable"]
         where = "without a fault" if point is None else str(point)

@@ -43,3 +43,11 @@ class SweepReport:
         head = f"{self.points} points, {self.runs} runs, {len(self.violations)} violations"
         shown = [str(violation) for violation in self.violations[:_SHOWN]]
         return "\n".join([head, *shown])
+
+
+def described(error: BaseException) -> str:
+    """An exception in one line; of a group, those that are in it."""
+    if not isinstance(error, BaseExceptionGroup):
+        return repr(error)
+    group: BaseExceptionGroup[BaseException] = error
+    return " and ".join(map(described, group.exceptions))

@@ -1,0 +1,164 @@
+"""How each public coroutine is called in a sweep, one scenario for each.
+
+A new public coroutine needs a line in `SCENARIOS`: a test compares it with the classes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from langswarm.core.session import (
+    Session,
+    SessionExistsError,
+    SessionManager,
+    SessionNotFoundError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from .world import World
+
+    Call = Callable[[World], Awaitable[object]]
+
+CLASSES = {"Session": Session, "SessionManager": SessionManager}
+ENTRANCES = ("__aenter__", "__aexit__")
+
+
+async def _nothing(world: World) -> None:
+    del world
+
+
+@attrs.frozen(kw_only=True)
+class Scenario:
+    """One call; it is made twice, once cancelled somewhere and then once more."""
+
+    call: Call
+    again: tuple[type[Exception], ...] = ()
+    """What the second one may raise, because the first one had its effect."""
+    before: Call = _nothing
+    after: Call = _nothing
+    """Puts things right for what follows."""
+    unchecked: bool = False
+    """The history of the session cannot be compared with what was sent; see EXCLUDED."""
+
+
+def public_coroutines() -> set[str]:
+    """Class.method of all that can be awaited, by the classes themselves."""
+    return {
+        f"{name}.{method}"
+        for name, cls in CLASSES.items()
+        for method in dir(cls)
+        if (not method.startswith("_") or method in ENTRANCES)
+        and inspect.iscoroutinefunction(getattr(cls, method))
+    }
+
+
+def _session(method: str, *args: Any, **options: Any) -> Scenario:
+    async def call(world: World) -> object:
+        return await getattr(world.sessions["s"], method)(*args)
+
+    return Scenario(call=call, **options)
+
+
+def _manager(method: str, *args: Any, **options: Any) -> Scenario:
+    async def call(world: World) -> object:
+        return await getattr(world.manager, method)(*args)
+
+    return Scenario(call=call, **options)
+
+
+async def _restart(world: World) -> None:
+    await world.restart()
+
+
+async def _start_anew(world: World) -> None:
+    await world.stop()
+    world.start()
+
+
+async def _find_sessions(world: World) -> None:
+    await world.find_sessions()
+
+
+async def _reopen(world: World) -> None:
+    await world.sessions["s"].reopen()
+
+
+async def _archive(world: World) -> None:
+    await world.sessions["s"].archive()
+
+
+async def _send_message(world: World) -> object:
+    return await world.send(world.text("under test"))
+
+
+async def _submit(world: World) -> object:
+    return await world.send_to_neighbour(world.text("under test"))
+
+
+async def _send_system_message(world: World) -> object:
+    return await world.sessions["s"].send_system_message("system")
+
+
+async def _create_session(world: World) -> object:
+    return await world.manager.create_session("ada", "scripted", "m", session_id="new")
+
+
+async def _use_the_created(world: World) -> None:
+    await (await world.manager.get_session("new")).send_message("hello")
+
+
+async def _next_event(world: World) -> object:
+    events = world.manager.session_events()
+    world.soon(world.send_to_neighbour, "told")
+    return await anext(events)
+
+
+SCENARIOS = {
+    "Session.archive": _session("archive", after=_reopen),
+    "Session.clear_messages": _session("clear_messages", unchecked=True),
+    "Session.delete": _session("delete", again=(SessionNotFoundError,), unchecked=True),
+    "Session.get_config": _session("get_config"),
+    "Session.get_context": _session("get_context"),
+    "Session.get_message": _session("get_message", "s/1"),
+    "Session.get_messages": _session("get_messages", 3),
+    "Session.get_metrics": _session("get_metrics"),
+    "Session.refresh": _session("refresh"),
+    "Session.reopen": _session("reopen", before=_archive),
+    "Session.send_message": Scenario(call=_send_message),
+    "Session.send_system_message": Scenario(call=_send_system_message),
+    "Session.update_config": _session("update_config", {"max_messages": 10}),
+    "Session.update_context": _session("update_context", {"key": 1}),
+    "SessionManager.__aenter__": _manager("__aenter__", before=_start_anew, after=_find_sessions),
+    "SessionManager.__aexit__": _manager("__aexit__", None, None, None, after=_restart),
+    "SessionManager.aclose": _manager("aclose", after=_restart),
+    "SessionManager.backup": _manager("backup", "copy.db"),
+    "SessionManager.create_session": Scenario(
+        call=_create_session, again=(SessionExistsError,), after=_use_the_created
+    ),
+    "SessionManager.get_session": _manager("get_session", "s"),
+    "SessionManager.get_user_sessions": _manager("get_user_sessions", "ada"),
+    "SessionManager.health": _manager("health"),
+    "SessionManager.optimize_storage": _manager("optimize_storage"),
+    "SessionManager.verify_storage": _manager("verify_storage"),
+}
+
+BESIDE = {
+    "Session.submit, awaited": Scenario(call=_submit),
+    "SessionManager.session_events, its next event": Scenario(call=_next_event),
+}
+"""Plain calls that return something to be awaited."""
+
+EXCLUDED = {
+    "Session.clear_messages": "history compared with sends: it deletes what was sent",
+    "Session.delete": "history compared with sends: a deleted session cannot be read",
+    "SessionManager.health": "cancelled: it never waits, so it has no point",
+    "SessionManager.aclose": "faults: it ends each run that sweeps the faults of all others",
+    "SessionManager.__aexit__": "faults: it is aclose()",
+    "SessionManager.__aenter__": "faults: it opens the storage as the first call of every run does",
+    "Session.get_context": "faults: when `load` gives nothing back, an IndexError comes out",
+}
+"""What is not swept, by scenario, and why; of everything else all is."""
