@@ -138,6 +138,8 @@ class SendRecorder:
             return message
         finally:
             recording.ended = anyio.current_time()
+            if recording.told is Told.UNKNOWN and _is_waiting(recording.ticket):
+                recording.told = Told.NEVER_RAN  # nobody else waits, so it must be withdrawn (G9)
 
 
 class _Recording:
@@ -154,19 +156,20 @@ class _Recording:
         self.answer: str | None = None
 
     def as_sent(self) -> Sent:
-        """What is known by now: a caller that was cancelled does not see its ticket's end."""
-        told = self.told
-        if self.ticket is not None and self.ticket.state is TicketState.WITHDRAWN:
-            told = Told.NEVER_RAN
+        """As a value."""
         return Sent(
             session_id=self.session_id,
             ticket=self.number,
             text=self.text,
             began=self.began,
             ended=self.ended,
-            told=told,
+            told=self.told,
             answer=self.answer,
         )
+
+
+def _is_waiting(ticket: Ticket[SessionMessage] | None) -> bool:
+    return ticket is not None and ticket.state in {TicketState.QUEUED, TicketState.WITHDRAWN}
 
 
 def told_by(error: SessionError) -> Told:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 _SHOWN = 10
 
@@ -49,5 +50,5 @@ def described(error: BaseException) -> str:
     """An exception in one line; of a group, those that are in it."""
     if not isinstance(error, BaseExceptionGroup):
         return repr(error)
-    group: BaseExceptionGroup[BaseException] = error
+    group = cast("BaseExceptionGroup[BaseException]", error)
     return " and ".join(map(described, group.exceptions))

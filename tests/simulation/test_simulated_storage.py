@@ -1,0 +1,161 @@
+"""The simulated disk: what survives a restart, a killed process and a power cut."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+import pytest
+from langswarm.core.session import SessionError, StorageError, create_session_manager
+from langswarm.core.session.actors.model import SessionQuery
+from langswarm.core.session.testing import (
+    Backend,
+    Crash,
+    SendRecorder,
+    SimulatedDisk,
+    SimulatedStorage,
+    Told,
+    ordering_violations,
+    simulate,
+)
+
+if TYPE_CHECKING:
+    from langswarm.core.session import SessionMessage
+
+BACKENDS: tuple[Backend, ...] = ("asyncio", "trio")
+both = pytest.mark.parametrize("backend", BACKENDS)
+
+TALK = ("one", "two", "three")
+ALL_COMMITS = 1 + 2 * len(TALK)  # the creation; open and close each turn
+
+
+async def talk(storage: SimulatedStorage, recorder: SendRecorder) -> None:
+    """Create a session and send until it is over."""
+    manager = create_session_manager(storage)
+    try:
+        session = await manager.create_session("ada", "mock", "m", session_id="s")
+        for text in TALK:
+            await recorder.send(session, text)
+    except SessionError:
+        await manager.aclose(drain_seconds=0)
+
+
+async def history(disk: SimulatedDisk) -> list[SessionMessage]:
+    """What the next process finds."""
+    async with create_session_manager(SimulatedStorage(disk)) as manager:
+        try:
+            session = await manager.get_session("s")
+        except SessionError:
+            return []
+        return await session.get_messages()
+
+
+@both
+@pytest.mark.parametrize("when", ["before", "in", "after"])
+@pytest.mark.parametrize("commit", range(1, ALL_COMMITS + 1))
+def test_a_power_cut_takes_nothing_that_was_acknowledged(
+    backend: Backend, when: Literal["before", "in", "after"], commit: int
+) -> None:
+    disk, recorder = SimulatedDisk(), SendRecorder()
+
+    async def main() -> None:
+        storage = SimulatedStorage(disk, crash=Crash(when, commit))
+        await talk(storage, recorder)
+        assert storage.is_dead
+        assert storage.calls["commit"] >= commit
+        # The commit itself is there exactly if it was synced.
+        assert len(disk.writes) == (commit if when == "after" else commit - 1)
+        assert ordering_violations(recorder.sent, {"s": await history(disk)}) == []
+
+    simulate(main, backend=backend, seed=1)
+
+
+@both
+def test_without_syncs_a_power_cut_takes_what_was_acknowledged(backend: Backend) -> None:
+    """And the ordering checker says so."""
+    disk, recorder = SimulatedDisk(), SendRecorder()
+
+    async def main() -> None:
+        await talk(SimulatedStorage(disk, synced=False), recorder)
+        assert disk.unsynced == ALL_COMMITS
+        disk.lose_power()
+        assert await history(disk) == []
+
+    simulate(main, backend=backend, seed=1)
+    assert [call.told for call in recorder.sent] == [Told.ANSWERED] * len(TALK)
+    found = ordering_violations(recorder.sent, {"s": []})
+    assert [text[:2] for text in found] == ["G3"] * len(TALK)
+
+
+@both
+def test_a_killed_process_leaves_its_page_cache(backend: Backend) -> None:
+    async def main() -> None:
+        disk = SimulatedDisk()
+        storage = SimulatedStorage(disk, synced=False)
+        await talk(storage, SendRecorder())
+        storage.die()
+        assert len(await history(disk)) == 2 * len(TALK)
+        with pytest.raises(StorageError, match="gone"):
+            await storage.open()
+
+    simulate(main, backend=backend, seed=1)
+
+
+@both
+def test_closing_syncs(backend: Backend) -> None:
+    async def main() -> None:
+        disk = SimulatedDisk()
+        storage = SimulatedStorage(disk, synced=False)
+        async with create_session_manager(storage) as manager:
+            await manager.create_session("ada", "mock", "m", session_id="s")
+            assert disk.unsynced == 1
+        assert disk.unsynced == 0
+        disk.lose_power()
+        assert len(disk.writes) == 1
+
+    simulate(main, backend=backend, seed=1)
+
+
+@both
+def test_latency_is_virtual_time_there_and_back(backend: Backend) -> None:
+    async def main() -> None:
+        storage = SimulatedStorage(SimulatedDisk(latency_seconds=3600.0))
+        await storage.open()
+        begun = anyio.current_time()
+        await storage.load(["s"])
+        assert anyio.current_time() - begun == 7200.0
+
+    simulate(main, backend=backend, seed=1)
+
+
+@both
+def test_what_a_runtime_must_not_do_is_noticed(backend: Backend) -> None:
+    async def main() -> list[str]:
+        disk = SimulatedDisk()
+        await talk(SimulatedStorage(disk), SendRecorder())
+        storage = SimulatedStorage(disk)
+        await storage.open()
+        async with anyio.create_task_group() as group:
+            group.start_soon(storage.commit, disk.writes[-1:])
+            group.start_soon(storage.commit, disk.writes[-2:])
+        return disk.violations
+
+    found = simulate(main, backend=backend, seed=1).value
+    assert sorted(found) == ["a batch holds a session twice: ['s', 's']", "two commits at once"]
+
+
+@both
+def test_it_is_closed_until_it_is_opened(backend: Backend) -> None:
+    async def main() -> None:
+        storage = SimulatedStorage(SimulatedDisk())
+        for _ in range(2):
+            assert not storage.health().is_open
+            with pytest.raises(StorageError) as caught:
+                await storage.list_sessions(SessionQuery(user_id="ada", limit=1))
+            assert caught.value.code == "closed"
+            await storage.open()
+            assert storage.health().is_open
+            assert await storage.list_sessions(SessionQuery(user_id="ada", limit=1)) == []
+            await storage.close()
+
+    simulate(main, backend=backend, seed=1)
