@@ -148,6 +148,11 @@ async def test_sessions_survive_their_manager(path: Path) -> None:
         assert again.message_count == 4
 
 
+def test_the_script_shows_a_conversation_that_survives_its_manager() -> None:
+    done = subprocess.run([sys.executable, EXAMPLE], check=True, capture_output=True, text=True)
+    assert done.stdout == "user: Hello\nassistant: Mock response to: Hello\n"
+
+
 def write_until_killed(path: Path, backend: str) -> int:
     """The number of the last message that a process acknowledged before it was killed."""
     command = [sys.executable, "-c", WRITER, str(EXAMPLE), str(path), backend]

@@ -33,6 +33,11 @@ class Hanging(InMemorySessionStorage):
         return []
 
 
+class NeverClosing(InMemorySessionStorage):
+    async def close(self) -> None:
+        await anyio.sleep_forever()
+
+
 def rejects(one: StorageCase, wrong: type[InMemorySessionStorage], backend: Backend) -> bool:
     try:
         one.check(wrong, backend=backend)
@@ -83,12 +88,18 @@ def test_an_error_of_the_storage_itself_comes_out_with_a_note() -> None:
     assert "a failed write leaves nothing of itself" in note
 
 
+def test_a_close_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(case, "_CLOSE_SECONDS", 0.05)
+    with pytest.raises(ContractBrokenError, match=r"close\(\) returns"):
+        BY_NAME["loading_nothing_finds_nothing"].check(NeverClosing)
+
+
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_call_that_never_ends_is_given_up(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(case, "_CASE_SECONDS", 0.05)
-    with pytest.raises(ContractBrokenError, match="the calls of this case end"):
+    with pytest.raises(ContractBrokenError, match="all calls return"):
         BY_NAME["reading_back_answers_as_loading_does"].check(Hanging, backend=backend)
 
 

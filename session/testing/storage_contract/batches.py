@@ -12,6 +12,7 @@ from langswarm.core.session.actors.model import (
     Conflict,
     MessageQuery,
     SessionQuery,
+    SessionWrite,
     StoredSession,
 )
 from langswarm.core.session.testing.storage_contract import promises
@@ -32,6 +33,7 @@ from langswarm.core.session.testing.storage_contract.case import (
     expect_committed,
     expect_equal,
     expect_failed,
+    present,
 )
 
 if TYPE_CHECKING:
@@ -141,17 +143,37 @@ async def a_failed_write_leaves_nothing_of_itself(storage: ISessionStorage) -> N
 async def a_cancelled_commit_is_never_half_there(storage: ISessionStorage) -> None:
     """Whenever its caller goes away: revision, messages and turn agree, and the next write fits."""
     for number in range(20):
-        stored = await create(storage, f"s{number}")
-        write = attrs.evolve(open_turn(stored), messages=(message(1), message(2)))
+        write = await _turn_of_a_new_session(storage, f"s{number}")
         with anyio.move_on_after(0.0002 * (number % 5)):
             await storage.commit([write])
-        [after] = await storage.read_back([f"s{number}"])
-        there = after is not None and after.record.revision == 2
-        count = len(await storage.read_messages(stored.record.key, MessageQuery()))
-        found = (count, after and after.open_turn)
-        expect_equal("messages and open turn", found, (2, write.turn) if there else (0, None))
-        if after is not None:
-            await commit(storage, change(after, message(9), open_turn=after.open_turn))
+        await _is_whole_or_not_there(storage, write)
+
+
+@part.opened(promises.CANCELLING)
+async def a_commit_cancelled_at_any_step_is_never_half_there(storage: ISessionStorage) -> None:
+    for steps in range(20):
+        write = await _turn_of_a_new_session(storage, f"s{steps}")
+        async with anyio.create_task_group() as group:
+            group.start_soon(storage.commit, [write])
+            for _ in range(steps):
+                await anyio.lowlevel.checkpoint()
+            group.cancel_scope.cancel()
+        await _is_whole_or_not_there(storage, write)
+
+
+async def _turn_of_a_new_session(storage: ISessionStorage, session_id: str) -> SessionWrite:
+    stored = await create(storage, session_id)
+    return attrs.evolve(open_turn(stored), messages=(message(1), message(2)))
+
+
+async def _is_whole_or_not_there(storage: ISessionStorage, write: SessionWrite) -> None:
+    [found] = await storage.read_back([write.after.record.session_id])
+    after = present("the session that was committed before", found)
+    there = after.record.revision == write.after.record.revision
+    count = len(await storage.read_messages(after.record.key, MessageQuery()))
+    expected = (2, write.turn) if there else (0, None)
+    expect_equal("messages and open turn", (count, after.open_turn), expected)
+    await commit(storage, change(after, message(9), open_turn=after.open_turn))
 
 
 @part.opened(promises.CANCELLING)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 import attrs
 from langswarm.core.session.actors.errors import StorageError
 from langswarm.core.session.actors.model import Committed
 from langswarm.core.session.actors.ports import ISessionStorage
+
+if TYPE_CHECKING:
+    from langswarm.core.session.testing.simulation import Backend
 
 Make = Callable[[], ISessionStorage]
 T = TypeVar("T")
@@ -41,7 +44,7 @@ class StorageCase:
         """The name in one word, as a test's id."""
         return self.name.replace(" ", "_")
 
-    def check(self, make: Make, *, backend: Literal["asyncio", "trio"] = "asyncio") -> None:
+    def check(self, make: Make, *, backend: Backend = "asyncio") -> None:
         """Run the case in an event loop of its own; at most 30 seconds.
 
         `make` returns a new, unopened storage, on the same empty place each time it is called in
@@ -73,8 +76,10 @@ class StorageCase:
             with anyio.move_on_after(_CLOSE_SECONDS, shield=True) as closing:
                 for storage in made:
                     await storage.close()
-        expect("the calls of this case end", not scope.cancelled_caught, f"{_CASE_SECONDS} s, no")
-        expect("close() ends", not closing.cancelled_caught, f"{_CLOSE_SECONDS} s, no end")
+        late = scope.cancelled_caught
+        expect("all calls return", not late, f"one that did not within {_CASE_SECONDS} s")
+        late = closing.cancelled_caught
+        expect("close() returns", not late, f"it did not within {_CLOSE_SECONDS} s")
 
     def _heading(self) -> str:
         return f"the contract of storages: {self.name}\npromised by {self.promise}"
