@@ -18,7 +18,7 @@ from stored_sessions import fill, session_id
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langswarm.core.session import Session, SessionManager
+    from langswarm.core.session import Session
 
 QUESTION = "What is the capital of France, and how many people live there?"
 
@@ -72,14 +72,17 @@ def figures(scale: Scale, backend: str) -> list[Figure]:
 
 
 async def _turns(path: Path, sessions: int) -> tuple[list[float], list[float]]:
-    """The first turn of each session, then the same again while it is live."""
+    """A turn of each session after its eviction, and the next one, while it is live."""
     evicted: list[float] = []
     live: list[float] = []
     async with create_session_manager(SQLiteSessionStorage(path)) as manager:
-        await _turn(await manager.get_session(session_id(0)))  # caches fill
-        for number in range(sessions):
-            session = await manager.get_session(session_id(number))
-            _evict(manager, number)
+        supervisor = manager._anchor.host.runtime().supervisor  # noqa: SLF001 - time would do it
+        handles = [await manager.get_session(session_id(number)) for number in range(sessions)]
+        for session in handles:
+            await _turn(session)
+        for session in handles:
+            assert supervisor.evict(session.session_id)
+        for session in handles:
             evicted.append(await _turn(session))
             live.append(await _turn(session))
     return evicted, live
@@ -89,12 +92,6 @@ async def _turn(session: Session) -> float:
     start = time.perf_counter()
     await session.send_message(QUESTION)
     return time.perf_counter() - start
-
-
-def _evict(manager: SessionManager, number: int) -> None:
-    supervisor = manager._anchor.host.runtime().supervisor  # noqa: SLF001 - time would do it too
-    if supervisor.live_state(session_id(number)) is not None:
-        assert supervisor.evict(session_id(number))
 
 
 async def _look_ups(path: Path, sessions: int) -> list[float]:
