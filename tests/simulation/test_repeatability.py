@@ -53,12 +53,76 @@ print(json.dumps(out))
 """
 
 
-def test_the_same_seed_is_the_same_schedule_in_every_process() -> None:
+# The whole runtime: two processes on one disk, the first of which is killed in the middle.
+WHOLE_RUNTIME = """
+import json
+import anyio
+from langswarm.core.session import ISessionMiddleware, SessionError, create_session_manager
+from langswarm.core.session.testing import (
+    ScriptedProvider, ScriptedTurn, SendRecorder, SimulatedDisk, SimulatedStorage, simulate
+)
+
+def answer(request):
+    question = request.messages[-1].content
+    end = ValueError("a bug") if question.endswith("3") else "complete"
+    return ScriptedTurn(text="re: " + question, latency_seconds=0.1, chunks=3, end=end)
+
+async def send(recorder, session, text, seconds):
+    with anyio.move_on_after(seconds):
+        try:
+            await recorder.send(session, text)
+        except SessionError:
+            pass
+
+async def process(disk, recorder, number):
+    storage = SimulatedStorage(disk)
+    provider = ScriptedProvider(answer)
+    manager = create_session_manager(
+        storage,
+        providers={"scripted": provider},
+        middleware=[ISessionMiddleware()],
+        idle_seconds=0.2,
+        max_live_sessions=2,
+    )
+    async with anyio.create_task_group() as group:
+        for name in "abc":
+            try:
+                session = await manager.get_session(name)
+            except SessionError:
+                session = await manager.create_session("ada", "scripted", "m", session_id=name)
+            for place in range(5):
+                text = f"{number}.{name}.{place}"
+                group.start_soon(send, recorder, session, text, 0.3 if place == 4 else 100)
+        if number == 0:
+            await anyio.sleep(0.5)
+            storage.die()
+    await manager.aclose(drain_seconds=0 if number == 0 else None)
+
+def run(backend, seed):
+    disk, recorder = SimulatedDisk(latency_seconds=0.01), SendRecorder()
+    async def main():
+        for number in range(2):
+            await process(disk, recorder, number)
+    result = simulate(main, backend=backend, seed=seed)
+    written = [
+        (write.after.record.session_id, write.after.record.revision) for write in disk.writes
+    ]
+    told = [(call.text, call.told.value, call.ended) for call in recorder.sent]
+    return [result.trace.digest, str([written, told]), result.deviations == {}]
+
+import logging
+logging.disable(logging.CRITICAL)
+print(json.dumps([run(b, seed) for b in ("asyncio", "trio") for seed in (None, 1, 2)]))
+"""
+
+
+@pytest.mark.parametrize("program", [REPEATED, WHOLE_RUNTIME], ids=["cancellation", "runtime"])
+def test_the_same_seed_is_the_same_schedule_in_every_process(program: str) -> None:
     """Sets of tasks and of scopes are cancelled here; neither hash seed nor addresses show."""
     outputs: list[list[list[object]]] = []
     for hash_seed in ("0", "1", "2", "random"):
         done = subprocess.run(
-            [sys.executable, "-X", "dev", "-W", "error", "-c", REPEATED],
+            [sys.executable, "-X", "dev", "-W", "error", "-c", program],
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
             capture_output=True,
             text=True,

@@ -28,7 +28,9 @@ both = pytest.mark.parametrize("backend", BACKENDS)
 def test_a_queued_message_that_outlives_its_caller_is_found(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Ticket, "_abandoned", lambda _ticket: None)
+    def forget(_ticket: Ticket[object]) -> None: ...
+
+    monkeypatch.setattr(Ticket, "_abandoned", forget)
     scenario = BESIDE["Session.submit, awaited"]
     program = partial(test_cancellations.program, scenario, "busy", 1)
     report = sweep_cancellations(program, test_cancellations.problems_of, backend=backend)
