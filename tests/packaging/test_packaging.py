@@ -16,6 +16,7 @@ NEEDS_EXTRA = {  # everything else imports with the declared dependencies only
     f"{FACE}.cli.app": "cli",
     f"{FACE}.cli.demo": "cli",
     f"{FACE}.cli.display": "cli",
+    f"{FACE}.testing.pytest_plugin": "test",
     f"{FACE}.testing.simulated_trio": "trio",
 }
 
