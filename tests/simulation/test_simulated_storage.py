@@ -18,6 +18,7 @@ from langswarm.core.session.testing import (
     ordering_violations,
     simulate,
 )
+from langswarm.core.session.testing.storage_contract import CONTRACT, DURABILITY, StorageCase
 
 if TYPE_CHECKING:
     from langswarm.core.session import SessionMessage
@@ -48,6 +49,13 @@ async def history(disk: SimulatedDisk) -> list[SessionMessage]:
         except SessionError:
             return []
         return await session.get_messages()
+
+
+@both
+@pytest.mark.parametrize("case", CONTRACT + DURABILITY, ids=str)
+def test_it_keeps_the_contract_of_storages(case: StorageCase, backend: Backend) -> None:
+    disk = SimulatedDisk()
+    case.check(lambda: SimulatedStorage(disk), backend=backend)
 
 
 @both
