@@ -10,7 +10,8 @@ or `except LookupError` do what they say.
 
 from __future__ import annotations
 
-from typing import Literal
+from copy import copy
+from typing import Any, Literal, TypeVar
 
 StorageCode = Literal[
     "busy",
@@ -50,6 +51,31 @@ class SessionError(Exception):
 
     retryable: bool = False
     retry_after_seconds: float | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied and pickled with its text and attributes, without traceback and cause."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+E = TypeVar("E", bound=SessionError)
+
+
+def _rebuilt(kind: type[E], args: tuple[Any, ...], attributes: dict[str, Any]) -> E:
+    error = kind.__new__(kind, *args)
+    error.args = args  # those that are an OSError as well set it in __init__ only
+    error.__dict__.update(attributes)
+    return error
+
+
+def again(error: E) -> E:
+    """The same error for one more caller.
+
+    Raising an error writes a traceback into it: one that many raise, or that somebody keeps, would
+    keep alive all that they passed through.
+    """
+    other = copy(error)
+    other.__cause__ = error.__cause__
+    return other
 
 
 # ---------------------------------------------------------------- the caller must act

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errors import CapacityError, RuntimeClosedError, StorageError
+from .errors import CapacityError, RuntimeClosedError, StorageError, again
 from .model import Committed, Conflict
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def storage_is_behind(limit: int, content: str | None) -> CapacityError:
 def load_failed(failure: object) -> StorageError | RuntimeClosedError:
     """Whatever a load raised, as an error that says so."""
     if isinstance(failure, (StorageError, RuntimeClosedError)):
-        return failure
+        return again(failure)
     error = StorageError(f"the session could not be loaded: {failure!r}", code="unknown")
     if isinstance(failure, BaseException):
         error.__cause__ = failure

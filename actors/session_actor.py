@@ -36,6 +36,7 @@ from .errors import (
     SessionExistsError,
     SessionNotFoundError,
     StorageError,
+    again,
 )
 from .mailbox import Mailbox, Ticket
 from .model import (
@@ -208,7 +209,7 @@ class SessionActor:
         if write is None:
             # Nothing to write is success only where what was read is sure to last (G3).
             if self.system.storage.stopped_by is not None:
-                raise self.system.storage.stopped_by
+                raise again(self.system.storage.stopped_by)
             ticket.succeed(self.state)
             return
         self._step = ticket
@@ -444,7 +445,7 @@ class SessionActor:
 
     def _lost_turn_closed(self, end: StoredSession | SessionError) -> None:
         if isinstance(end, SessionError):
-            self.fail_queued(lambda _: end)
+            self.fail_queued(lambda _: again(end))
             self.system.drop(self)
         self.step_ended()
 

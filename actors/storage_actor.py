@@ -22,13 +22,14 @@ from __future__ import annotations
 import logging
 from collections import deque
 from contextvars import Context
+from copy import copy
 from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
 from .decisions import close_lost_turn
-from .errors import RuntimeClosedError, SessionError, StorageError
+from .errors import RuntimeClosedError, SessionError, StorageError, again
 from .model import Committed, SessionWrite, StoredSession
 from .outcomes import closed_error, load_failed, outcome_found, unknown_outcome
 from .ports import StorageHealth
@@ -108,9 +109,9 @@ class StorageActor:
         )
         self._largest_batch = 0
         # The last error that was not the fault of one write, and whether it came since a commit.
-        self.last_error: Exception | None = None
+        self.last_error: SessionError | None = None
         self.is_failing = False
-        # The failed sync after which nothing is written any more; what is read may not last.
+        # The error after which nothing is written any more; what is read may not last.
         self.stopped_by: StorageError | None = None
 
     # -------------------------------------------------------- plain calls
@@ -202,7 +203,8 @@ class StorageActor:
         if self._door is _Door.CLOSED:
             raise closed_error()
         if self._door is _Door.SHUT:
-            raise self._open_error or StorageError("the storage did not open", code="unknown")
+            error = self._open_error or StorageError("the storage did not open", code="unknown")
+            raise again(error)
 
     async def _open(self) -> None:
         try:
@@ -234,10 +236,10 @@ class StorageActor:
 
     def _note(self, error: object) -> None:
         """Keep for `health` what is not the fault of one write."""
-        if isinstance(error, Exception) and getattr(error, "code", None) != "invalid":
-            self.last_error, self.is_failing = error, True
-            if isinstance(error, StorageError) and error.code == "failed_sync":
-                self.stopped_by = error
+        if isinstance(error, SessionError) and getattr(error, "code", None) != "invalid":
+            self.last_error, self.is_failing = copy(error), True
+            if isinstance(error, StorageError) and self.health().writes_stopped:
+                self.stopped_by = copy(error)
 
     def _move_door(self, door: _Door, error: StorageError | None) -> None:
         if error is not None:
@@ -314,7 +316,7 @@ class StorageActor:
 
     def _refuse_writes(self, error: StorageError | RuntimeClosedError) -> None:
         while self._writes:
-            self._settle(self._writes.popleft()[1], error)
+            self._settle(self._writes.popleft()[1], again(error))
 
     async def _commit(self, writes: list[SessionWrite]) -> list[WriteOutcome]:
         """The outcome of each write; never raises, whatever the storage does."""
@@ -324,7 +326,7 @@ class StorageActor:
                 outcomes = await self._read_back(writes, None)
         except StorageError as error:
             if error.outcome == "failed":
-                return [error] * len(writes)
+                return [again(error) for _ in writes]
             return await self._read_back(writes, error)
         except BaseException as error:  # noqa: BLE001 - the end of the loop included: see above
             return await self._read_back(writes, error)
@@ -347,7 +349,7 @@ class StorageActor:
             if len(writes) > 1 and getattr(error, "code", None) == "corrupt":
                 # damage in one session is no reason to leave the others in doubt
                 return [found for one in writes for found in await self._read_back([one], cause)]
-            return [unknown_outcome(cause, error)] * len(writes)
+            return [unknown_outcome(cause, error) for _ in writes]
         self._counts["resolved"] += len(writes)
         return outcomes
 
@@ -383,15 +385,15 @@ class StorageActor:
             if len(session_ids) > 1 and getattr(failure, "code", None) == "corrupt":
                 # damage in one session is no reason to refuse the others
                 return [loaded for name in session_ids for loaded in await self._load_batch([name])]
-            self._note(failure)
-            return [load_failed(failure)] * len(session_ids)
+            self._note(load_failed(failure))
+            return [load_failed(failure) for _ in session_ids]
         if len(found) != len(session_ids):
-            return [load_failed("the storage gave another number of sessions")] * len(session_ids)
+            return [load_failed("the storage gave another number of sessions") for _ in session_ids]
         return found
 
     def _refuse_loads(self, error: StorageError | RuntimeClosedError) -> None:
         while self._loads:
-            self._settle(self._loads.popleft()[1], error)
+            self._settle(self._loads.popleft()[1], again(error))
 
     def _settle(self, settled: Callable[..., None], outcome: object) -> None:
         try:

@@ -27,6 +27,7 @@ from .errors import (
     CapacityError,
     RuntimeClosedError,
     SessionQuarantinedError,
+    again,
 )
 from .idle import IdleList
 from .mailbox import Ticket
@@ -290,7 +291,7 @@ class Supervisor:
             if found is None or isinstance(found, StoredSession):
                 actor.loaded(found)
             else:
-                actor.fail_queued(lambda _: found)
+                actor.fail_queued(lambda _: again(found))
                 self.drop(actor)
 
         self.storage.load(actor.session_id, settled)

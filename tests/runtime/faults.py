@@ -32,12 +32,15 @@ class Faulty(ISessionStorage):
     def __init__(self, inner: ISessionStorage) -> None:
         self.inner = inner
         self.faults: list[Fault | None] = []
+        self.open_error: Exception | None = None
         self.load_error: Exception | None = None
         self.read_back_error: Exception | None = None
         self.read_error: Exception | None = None
         self.batches = 0
 
     async def open(self) -> None:
+        if self.open_error is not None:
+            raise self.open_error
         await self.inner.open()
 
     async def close(self) -> None:

@@ -357,6 +357,8 @@ class TestAFileThatIsNotInItsPlaceAnyMore:
             with pytest.raises(StorageError, match="put the file back") as caught:
                 await session.send_message("after")
             assert caught.value.outcome == "unknown"
+            with pytest.raises(StorageError, match="put the file back"):
+                await session.reopen()  # nothing to write, but what it is decided on may not last
             assert (await manager.health()).status == "failed"
             assert (await session.get_messages())[0].content == "before"
             path.with_name("elsewhere.db").rename(path)

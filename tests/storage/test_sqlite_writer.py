@@ -27,7 +27,7 @@ from langswarm.core.session.testing.storage_contract.builders import (
 from .inside import on_writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from langswarm.core.session.actors.ports import WriteOutcome
@@ -61,25 +61,14 @@ class TestABatch:
         await storage.load([f"s{number}" for number in range(50)])
         assert len(hops) == 3
 
-    async def test_takes_few_steps_however_many_writes_it_has(
-        self, storage: SQLiteSessionStorage
-    ) -> None:
-        """Each step gives the GIL away; a busy host may keep it for 5 ms every time."""
-        steps: list[str] = []
-        writes = await many_turns(storage, 100)
-        await on_writer(storage, lambda c: c.set_trace_callback(steps.append))
-        await storage.commit(writes)
-        # BEGIN, 64 + 32 + 4 rows of each of sessions, messages and turns, COMMIT
-        assert len(steps) == 2 + 3 * 3
-
     def test_finds_what_it_updates_by_primary_key(self) -> None:
         connection = sqlite3.connect(":memory:")
         for statement in CREATE:
             connection.execute(statement)
         for text in (
-            statements.update_sessions(4),
-            statements.update_turns(4),
-            statements.mark_messages(4),
+            statements.UPDATE_SESSIONS,
+            statements.UPDATE_TURNS,
+            statements.MARK_MESSAGES,
         ):
             plan = connection.execute(f"EXPLAIN QUERY PLAN {text}", [1] * text.count("?"))
             steps = [step[3] for step in plan]
@@ -146,17 +135,20 @@ class TestAHostileValue:
 def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
     """Maps the first word of a statement to the SQLite error that it shall meet."""
     faults: dict[str, int] = {}
-    execute = sqlite3.Connection.execute
 
-    def failing(self: JobConnection, sql: str, *args: Any) -> sqlite3.Cursor:
-        code = faults.get(sql.partition(" ")[0])
-        if code is not None:
-            error = sqlite3.OperationalError(f"planted {code}")
-            error.sqlite_errorcode = code
-            raise error
-        return execute(self, sql, *args)
+    def patch(name: str, run: Callable[..., sqlite3.Cursor]) -> None:
+        def failing(self: JobConnection, sql: str, *args: Any) -> sqlite3.Cursor:
+            code = faults.get(sql.partition(" ")[0])
+            if code is not None:
+                error = sqlite3.OperationalError(f"planted {code}")
+                error.sqlite_errorcode = code
+                raise error
+            return run(self, sql, *args)
 
-    monkeypatch.setattr(JobConnection, "execute", failing, raising=False)
+        monkeypatch.setattr(JobConnection, name, failing, raising=False)
+
+    patch("execute", sqlite3.Connection.execute)
+    patch("executemany", sqlite3.Connection.executemany)
     yield faults
     faults.clear()
 

@@ -1,7 +1,7 @@
 """One transaction for many writes.
 
-The plain way assumes that all writes are good: one statement per kind of row, whatever the number
-of writes, and a comparison of row counts that proves every fence (revision, epoch) at once. If
+The plain way assumes that all writes are good: all rows of one kind after those of another, and a
+comparison of row counts that proves every fence (revision, epoch) at once. If
 anything is off, everything is rolled back and done again with a savepoint around each write, so
 that the bad ones fail alone. That is slower by a factor of five and rare; finding the bad ones by
 trying each write in a transaction of its own would cost a sync each.
@@ -37,14 +37,14 @@ from .rows import (
 )
 from .statements import (
     CLEAR_MESSAGES,
-    insert_messages,
-    insert_sessions,
-    insert_turns,
-    mark_messages,
-    put_documents,
+    INSERT_MESSAGES,
+    INSERT_SESSIONS,
+    INSERT_TURNS,
+    MARK_MESSAGES,
+    PUT_DOCUMENTS,
+    UPDATE_SESSIONS,
+    UPDATE_TURNS,
     run_rows,
-    update_sessions,
-    update_turns,
 )
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ class _Rows:
         record = after.record
         expected = write.expected_revision
         if expected:
-            self.changed.append((key, expected, record.epoch, *changing_row(record)))
+            fence = (key, expected, record.epoch)
+            self.changed.append(fence + changing_row(record))
         else:
             self.new.append(fixed_row(key, record) + changing_row(record))
         if write.documents_changed or not expected:
@@ -94,23 +95,23 @@ class _Rows:
             self.cleared.append((row_id(key, 0), row_id(key, write.clear_through_seq)))
         for message in write.messages:
             self.messages.append(message_row(key, message))
-        for seq, finish_reason in dict(write.marks).items():
-            self.marks.append((row_id(key, seq), finish_reason))
+        if write.marks:
+            for seq, finish_reason in dict(write.marks).items():
+                self.marks.append((row_id(key, seq), finish_reason))
         if write.turn is not None:
             (self.opened if write.opens_turn else self.closed).append(turn_row(key, write.turn))
 
     def apply(self, connection: sqlite3.Connection) -> None:
         """Write it all; the fence first, so that a stale writer changes nothing else."""
-        run_rows(connection, insert_sessions, self.new)
-        if run_rows(connection, update_sessions, self.changed) != len(self.changed):
+        run_rows(connection, INSERT_SESSIONS, self.new)
+        if run_rows(connection, UPDATE_SESSIONS, self.changed) != len(self.changed):
             raise _MisfitError("another revision or epoch is stored")
-        run_rows(connection, put_documents, self.documents)
-        for first_and_last in self.cleared:
-            connection.execute(CLEAR_MESSAGES, first_and_last)
-        run_rows(connection, insert_messages, self.messages)
-        run_rows(connection, mark_messages, self.marks)
-        run_rows(connection, insert_turns, self.opened)
-        if run_rows(connection, update_turns, self.closed) != len(self.closed):
+        run_rows(connection, PUT_DOCUMENTS, self.documents)
+        run_rows(connection, CLEAR_MESSAGES, self.cleared)
+        run_rows(connection, INSERT_MESSAGES, self.messages)
+        run_rows(connection, MARK_MESSAGES, self.marks)
+        run_rows(connection, INSERT_TURNS, self.opened)
+        if run_rows(connection, UPDATE_TURNS, self.closed) != len(self.closed):
             raise _MisfitError("the turn is not stored")
 
 
