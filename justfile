@@ -43,6 +43,18 @@ bench-storage *args: (_env "test")
 crash *args: (_env "test")
     CRASH_TESTS=long {{ safe }} -m pytest -s tests/crash "$@"
 
+# Look for broken promises in new programs and schedules, for so many minutes
+sim minutes="5" *args: (_env "test")
+    {{ python }} -m property_tests.campaign "$@"
+
+# Whether the property tests find the bugs that are planted on purpose, and how soon
+planted *args: (_env "test")
+    {{ python }} -m property_tests.planted "$@"
+
+# Sessions without end on real files, with faults, for so many minutes: what is left over is counted
+soak minutes="3" *args: (_env "test")
+    {{ python }} -m property_tests.soak "$@"
+
 # Run the code blocks of README and docs, draw the diagrams anew
 docs: (_env "test")
     {{ safe }} -m pytest tests/docs
@@ -72,7 +84,7 @@ _layers: (_env "gates")
     .venv/bin/lint-imports --no-logo
 
 _coverage: (_env "test")
-    {{ safe }} -m coverage run -m pytest -m "not packaging"
+    PROPERTY_PROFILE=few {{ safe }} -m coverage run -m pytest -m "not packaging"
     {{ safe }} -m coverage report
 
 _packaging: (_env "test")

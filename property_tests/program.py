@@ -112,6 +112,8 @@ class Settings:
     """1: with middleware, 2: with a hook, 3: with both."""
     ticks: int = 1
     """Microseconds that the wall clock goes on with each look at it; 0: it may stand still."""
+    skew: float = 0.0
+    """Seconds by which the wall clock of each process is behind that of the one before."""
     faults: tuple[Fault, ...] = ()
 
     def __str__(self) -> str:

@@ -1,7 +1,8 @@
 """How many programs are run, and where they come from.
 
 By default the examples are the same in every run (CI). PROPERTY_PROFILE=explore takes new ones each
-time (`--hypothesis-seed=N` repeats those of Hypothesis), PROPERTY_PROFILE=long 50 times as many.
+time (`--hypothesis-seed=N` repeats those of Hypothesis), PROPERTY_PROFILE=long 50 times as many;
+PROPERTY_PROFILE=few the first fifth of CI's, for a run that is traced.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PROFILES = {"ci": (1, True), "explore": (1, False), "long": (50, False)}
+_PROFILES = {"ci": (1, True), "few": (0.2, True), "explore": (1, False), "long": (50, False)}
 _FACTOR, _REPEATABLE = _PROFILES[os.environ.get("PROPERTY_PROFILE", "ci")]
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -35,7 +36,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 def examples(count: int) -> settings:
     """So many examples of Hypothesis in CI."""
     return settings(
-        max_examples=count * _FACTOR,
+        max_examples=round(count * _FACTOR),
         derandomize=_REPEATABLE,
         database=None,
         deadline=None,
@@ -46,16 +47,20 @@ def examples(count: int) -> settings:
     )
 
 
-def random_programs(count: int) -> Iterator[tuple[Program, int]]:
-    """So many programs in CI, each with a schedule seed: all different and evenly spread.
+def random_sources(count: int) -> Iterator[random.Random]:
+    """So many sources of choices in CI, all different and evenly spread.
 
     Hypothesis makes most of its examples by changing a little in the one before: good for a bug
     that is near, poor for one that is rare.
     """
     first = 0 if _REPEATABLE else random.SystemRandom().randrange(2**32)
-    for number in range(first, first + count * _FACTOR):
-        source = random.Random(number)
-        yield wild_program(source.choice), source.randrange(2**32)
+    for number in range(first, first + round(count * _FACTOR)):
+        yield random.Random(number)
+
+
+def random_program(source: random.Random) -> tuple[Program, int]:
+    """A wild program and a schedule seed for it."""
+    return wild_program(source.choice), source.randrange(2**32)
 
 
 # Strategies are made once and kept: Hypothesis takes longer to make one than a program to run.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from .comparing import check_agreement, left, told
 from .program import FOREVER, Program, Step
 from .running import BACKENDS, run
 from .strategies import SEEDS, calm_and_mixed, calm_programs, examples
@@ -16,25 +16,7 @@ from .strategies import SEEDS, calm_and_mixed, calm_programs, examples
 if TYPE_CHECKING:
     from langswarm.core.session.testing import Backend
 
-    from .calls import Read
-    from .world import World
-
 pytestmark = pytest.mark.timeout(300)  # seconds of a machine that is busy and traces coverage
-
-
-def told(world: World) -> list[object]:
-    """What each call was told, in ticket order."""
-    return [
-        (call.step, type(call.error).__name__, getattr(call.value, "content", None))
-        for call in world.calls
-    ]
-
-
-def left(world: World) -> tuple[object, ...]:
-    """What is stored at the end, and what the provider was asked on the way."""
-    last: dict[str, Read] = {read.session_id: read for read in world.reads}
-    reads = [attrs.evolve(last[name], begun_at=0, ended_at=0) for name in sorted(last)]
-    return reads, world.prompts
 
 
 def evictions(program: Program) -> list[tuple[Step, ...]]:
@@ -72,10 +54,7 @@ def test_eviction_is_invisible(
 @given(program=calm_programs(), seeds=st.tuples(SEEDS, SEEDS))
 def test_backends_agree(program: Program, seeds: tuple[int, int]) -> None:
     """G16: the same tickets and provider script give the same log on asyncio and on trio."""
-    on_asyncio = run(program, "asyncio", seeds[0])[0]
-    on_trio = run(program, "trio", seeds[1])[0]
-    assert told(on_asyncio) == told(on_trio), program
-    assert left(on_asyncio) == left(on_trio), program
+    check_agreement(program, *seeds)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -68,6 +68,7 @@ def wild_program(pick: Pick) -> Program:
         window=pick((1_000_000, 400, 0)),
         batch=pick((1000, 1)),
         guests=pick((0, 1, 2, 3)),
+        skew=pick((0.0, 0.0, 3600.0)),
         faults=_faults(pick, pick((0, 0, 1, 2, 3))),
     )
     make = _Steps(pick, settings, pick(VERBS), pick(BEHAVIOURS_OF), wild=True)

@@ -80,7 +80,8 @@ class World:
     def wall_clock_us(self) -> int:
         """What the runtime takes for the time of day."""
         self._looks += self.program.settings.ticks
-        return EPOCH_US + round(current_backend().now() * 1e6) + self._looks
+        seconds = current_backend().now() - self._processes * self.program.settings.skew
+        return EPOCH_US + round(seconds * 1e6) + self._looks
 
     # ------------------------------------------------------------ processes
 

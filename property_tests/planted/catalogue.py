@@ -24,6 +24,8 @@ class Variant:
 
     promise: str
     plant: Plant
+    property: str
+    """Which property breaks: a name in detection.PROPERTIES."""
 
 
 _ENTERED: dict[str, dict[str, Variant]] = {}
@@ -38,11 +40,11 @@ def catalogue(*modules: ModuleType) -> dict[str, Variant]:
     }
 
 
-def planted(promise: str) -> Callable[[Plant], Plant]:
+def planted(promise: str, by: str = "explanation") -> Callable[[Plant], Plant]:
     """Enter the function into the catalogue as a variant that breaks this promise."""
 
     def enter(plant: Plant) -> Plant:
-        _ENTERED.setdefault(plant.__module__, {})[plant.__name__] = Variant(promise, plant)
+        _ENTERED.setdefault(plant.__module__, {})[plant.__name__] = Variant(promise, plant, by)
         return plant
 
     return enter

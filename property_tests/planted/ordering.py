@@ -15,14 +15,17 @@ from langswarm.core.session.actors.session_actor import SessionActor
 from langswarm.core.session.actors.stages import Phase
 from langswarm.core.session.actors.supervisor import Supervisor
 from langswarm.core.session.actors.turn import Turn
+from langswarm.core.session.adapters.storage.memory import InMemorySessionStorage
 
 from .catalogue import planted, together
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
     from langswarm.core.session.actors.mailbox import Ticket
     from langswarm.core.session.actors.model import (
+        MessageQuery,
         MessageRecord,
         SessionDocuments,
         SessionWrite,
@@ -150,3 +153,17 @@ def withdrawn_messages_run() -> AbstractContextManager[object]:
         return ticket
 
     return patch.object(Mailbox, "take", take_any)
+
+
+@planted("G1")
+def ordered_by_time() -> AbstractContextManager[object]:
+    """The history is in the order of the messages' times; a clock may have been put back."""
+    read = InMemorySessionStorage.read_messages
+
+    async def by_time(
+        self: InMemorySessionStorage, key: int, query: MessageQuery
+    ) -> Sequence[MessageRecord]:
+        found = await read(self, key, query)
+        return sorted(found, key=lambda message: message.created_us)
+
+    return patch.object(InMemorySessionStorage, "read_messages", by_time)

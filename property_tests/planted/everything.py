@@ -1,0 +1,8 @@
+"""All planted bugs."""
+
+from __future__ import annotations
+
+from . import durability, fairness, lifetime, ordering
+from .catalogue import catalogue
+
+PLANTED = catalogue(durability, lifetime, ordering, fairness)

@@ -1,0 +1,21 @@
+"""Nobody starves: the line for live places, under every schedule."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .fairness import check_fairness, crowded_program
+from .running import BACKENDS
+from .strategies import random_sources
+
+if TYPE_CHECKING:
+    from langswarm.core.session.testing import Backend
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_who_waits_for_a_live_place_waits_for_one_turn_of_each_other(backend: Backend) -> None:
+    """G12: also while every turn of the others evicts somebody."""
+    for source in random_sources(300):
+        check_fairness(crowded_program(source.choice), backend, source.randrange(2**32))
