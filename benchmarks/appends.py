@@ -101,9 +101,9 @@ def _compared(rounds: list[Round], sizes: Sizes, backend: str) -> list[Figure]:
     writers = f"{sizes.writers:,} writer{'s' if sizes.writers > 1 else ''}"
     grouped = [(each.prebuilt.writes_per_commit, each.bare.writes_per_commit) for each in rounds]
     return [
-        rate(f"{writers}, records prebuilt", lambda each: each.prebuilt, least),
-        rate("  records made by the writers", lambda each: each.made),
-        rate("  prebuilt, call-backs instead of tasks", lambda each: each.called_back),
+        rate(writers, lambda each: each.called_back, least),
+        rate("  a task for each writer", lambda each: each.prebuilt),
+        rate("  tasks, records made by them", lambda each: each.made),
         latency(0.5),
         latency(0.99, most),
         beside("  writes per commit", "writes", grouped),

@@ -91,8 +91,8 @@ class TestFigures:
     ) -> None:
         figures = report["benchmarks"]["appends"][backend]
         assert [figure["name"] for figure in figures[::8]] == [
-            "1 writer, records prebuilt",
-            "5 writers, records prebuilt",
+            "1 writer",
+            "5 writers",
         ]
         for figure in figures:
             assert figure["value"] > 0
