@@ -14,7 +14,7 @@ import pytest
 from langswarm.core.session import SessionError, SessionExistsError
 from langswarm.core.session.testing import sweep_faults
 
-from .profile import BACKENDS, POINTS, RUNS, SEEDS
+from .profile import BACKENDS, POINTS, RUNS, SEEDS, SITUATIONS
 from .scenarios import SCENARIOS
 from .world import World
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from langswarm.core.session.testing import Backend, Faults, Violation
 
-    from .world import Situation
+    from .profile import Situation
 
 pytestmark = pytest.mark.timeout(300)  # seconds of a machine that is busy and traces coverage
 
@@ -78,7 +78,7 @@ def problems_of(world: World) -> list[str]:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("situation", ["idle", "evicted"])
+@pytest.mark.parametrize("situation", [name for name in SITUATIONS if name != "busy"])
 @pytest.mark.parametrize(
     "names", [ORDINARY, *((name,) for name in LAST)], ids=["ordinary", "clear", "delete"]
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
@@ -45,10 +45,9 @@ if TYPE_CHECKING:
     from langswarm.core.session.providers import ProviderRequest
     from langswarm.core.session.testing import Faults
 
-    Send = Callable[[str], Awaitable[SessionMessage]]
+    from .profile import Situation
 
-Situation = Literal["idle", "busy", "evicted"]
-SITUATIONS: tuple[Situation, ...] = ("idle", "busy", "evicted")
+    Send = Callable[[str], Awaitable[SessionMessage]]
 
 RUNNING_SECONDS = 0.1
 
