@@ -84,7 +84,7 @@ _layers: (_env "gates")
     .venv/bin/lint-imports --no-logo
 
 _coverage: (_env "test")
-    PROPERTY_PROFILE=few {{ safe }} -m coverage run -m pytest -m "not packaging"
+    PROPERTY_PROFILE=few SWEEPS_PROFILE=few {{ safe }} -m coverage run -m pytest -m "not packaging"
     {{ safe }} -m coverage report
 
 _packaging: (_env "test")

@@ -243,13 +243,29 @@ class _TrioTasks:
         return nursery is not None and task in nursery.child_tasks
 
 
-def start_detached(backend: Backend, main: Job) -> object:
+def start_detached(backend: Backend, main: Job, unbegun: Callable[[], None]) -> object:
     """Run `main()` in a root task with an empty context; keep what this returns.
 
-    `main` must contain its exceptions: on trio one that escapes ends the whole run.
+    `main` must contain its exceptions: on trio one that escapes ends the whole run. On asyncio a
+    task that is cancelled before its first step runs none of it, not even a `finally`: then
+    `unbegun` is called instead.
     """
     if isinstance(backend, AsyncioBackend):
-        return backend.loop.create_task(main(), context=Context())
+        begun = False
+
+        async def begin() -> None:
+            nonlocal begun
+            begun = True
+            await main()
+
+        def ended(task: object) -> None:
+            del task
+            if not begun:
+                unbegun()
+
+        owner = backend.loop.create_task(begin(), context=Context())
+        owner.add_done_callback(ended)
+        return owner
     import trio  # noqa: PLC0415 - loaded already: it is running
 
     return trio.lowlevel.spawn_system_task(main, context=Context())

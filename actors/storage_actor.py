@@ -172,7 +172,10 @@ class StorageActor:
     async def load_now(self, session_id: str) -> StoredSession | None:
         """The session as committed, in the caller's task, without activating it."""
         await self.opened()
-        return (await _read(self._storage.load([session_id])))[0]
+        found = await _read(self._storage.load([session_id]))
+        if len(found) != 1:
+            raise load_failed("the storage gave another number of sessions")
+        return found[0]
 
     async def optimize(self) -> None:
         """Let the storage tidy up, in the caller's task."""
@@ -270,6 +273,13 @@ class StorageActor:
                     raise StorageError(
                         f"a turn that was cut off could not be closed: {outcome}", code="unknown"
                     )
+
+    def abandon(self) -> None:
+        """Tell all who wait that it ends before it has begun. Plain."""
+        self._door = _Door.CLOSED
+        self._refuse_writes(closed_error())
+        self._refuse_loads(closed_error())
+        self._door_moved.wake()
 
     async def aclose(self) -> None:
         """Refuse new work, finish what was handed over, close the storage. Call it last (G13)."""

@@ -448,6 +448,13 @@ class Supervisor:
 
     # -------------------------------------------------------- the end
 
+    def abandon(self) -> None:
+        """Tell all who wait that it ends before it has begun. Plain; after the storage's."""
+        text = "the event loop cancelled the runtime before it began; the message is handed back"
+        for actor in list(self._actors.values()):
+            actor.fail_queued(lambda content: RuntimeClosedError(text, content=content))
+            self.drop(actor)
+
     async def drain(self, seconds: float) -> None:
         """Refuse new work, let the rest finish for `seconds`, then interrupt it (G13)."""
         self._closing = "the runtime is shutting down; the message was not queued"

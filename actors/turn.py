@@ -238,7 +238,7 @@ class Turn:
         except BaseException as error:
             if self._scope is not None and self._scope.cancel_called:
                 raise
-            if actor.backend.cancelled_from_outside():
+            if actor.backend.native_cancellations():
                 raise self._handed_back("the event loop is ending") from error
             raise MiddlewareError(f"a middleware failed: {describe(error)}") from error
 
@@ -316,7 +316,7 @@ class Turn:
             self._error = failure or self._timed_out()
 
     def _note_the_end_of_the_loop(self) -> None:
-        if self._interruption is None and self._actor.backend.cancelled_from_outside():
+        if self._interruption is None and self._actor.backend.native_cancellations():
             self._interruption = RuntimeClosedError("the event loop is ending")
 
     # -------------------------------------------------------- the second commit

@@ -97,8 +97,8 @@ class Backend(Protocol):
         """Call back soon in this loop, from any thread; LoopGoneError once it has ended."""
         ...
 
-    def cancelled_from_outside(self) -> bool:
-        """Whether the loop is cancelling the running task natively, as it does when it ends."""
+    def native_cancellations(self) -> int:
+        """How often the running task was cancelled natively, as a loop does when it ends."""
         ...
 
 
@@ -183,9 +183,9 @@ class AsyncioBackend:
         except RuntimeError as error:
             raise LoopGoneError(str(error)) from error
 
-    def cancelled_from_outside(self) -> bool:
+    def native_cancellations(self) -> int:
         task = self._asyncio.current_task()
-        return task is not None and task.cancelling() > 0
+        return 0 if task is None else task.cancelling()
 
 
 _UNSET: Any = object()
@@ -265,8 +265,8 @@ class TrioBackend:
         except self._trio.RunFinishedError as error:
             raise LoopGoneError(str(error)) from error
 
-    def cancelled_from_outside(self) -> bool:
-        return False
+    def native_cancellations(self) -> int:
+        return 0
 
 
 def _nothing() -> None: ...

@@ -315,7 +315,7 @@ class Guests(IGuests):
             self._scopes.discard(scope)
         if failure is None and scope.cancelled_caught:
             failure = TimeoutError(f"a hook did not end within hook_timeout_seconds={seconds:g}")
-        if failure is not None and not current_backend().cancelled_from_outside():
+        if failure is not None and not current_backend().native_cancellations():
             self._hook_failed(call, failure)
 
     def _watched(self, call: _Call) -> Awaitable[object]:

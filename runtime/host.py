@@ -150,6 +150,14 @@ class Runtime:
             self.finished = True
             self._ended.wake()
 
+    def unbegun(self) -> None:
+        """The owner was cancelled before its first step: the next use begins anew."""
+        self.finished = True
+        self._host.forget(self)
+        self.storage.abandon()
+        self.supervisor.abandon()
+        self._ended.wake()
+
     async def until_finished(self) -> None:
         """Wait for the owner to end."""
         while not self.finished:
@@ -190,12 +198,15 @@ class Runtime:
 
     async def _close(self, aclose: Callable[[], Awaitable[None]], seconds: float) -> None:
         """Close something of a guest's or the storage's, whatever it does."""
+        cancellations = self.backend.native_cancellations()
         try:
             with self.backend.scope(self.backend.now() + seconds) as scope:
                 await aclose()
         except KeyboardInterrupt:
             raise
         except BaseException:
+            if self.backend.native_cancellations() > cancellations:
+                raise  # not an error, because the owner begins the end anew (see the executor)
             logger.exception("closing failed")
         else:
             if scope.cancelled_caught:
@@ -253,6 +264,11 @@ class Host:
             return runtime
         return self._start()
 
+    def forget(self, runtime: Runtime) -> None:
+        """It never began."""
+        if self._runtime is runtime:
+            self._runtime = None
+
     def set_guests(self, guests: IGuests) -> None:
         """Take the first guest in."""
         self.guests = guests
@@ -282,7 +298,7 @@ class Host:
         if self._task_group is not None:
             runtime.owner = Context().run(self._task_group.start_soon, runtime.own)
         else:
-            runtime.owner = start_detached(backend, runtime.own)
+            runtime.owner = start_detached(backend, runtime.own, runtime.unbegun)
         return runtime
 
     def _claim_storage(self) -> None:

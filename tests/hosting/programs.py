@@ -58,4 +58,7 @@ def run(
 
 def assert_clean(done: subprocess.CompletedProcess[str], output: str = "") -> None:
     """Exit code 0, nothing on stderr, and exactly this output."""
-    assert (done.returncode, done.stderr, done.stdout) == (0, "", output)
+    found = (done.returncode, done.stderr, done.stdout)
+    assert found == (0, "", output), (
+        f"exit code {found[0]}, stderr:\n{found[1]}\nstdout:\n{found[2]}"
+    )

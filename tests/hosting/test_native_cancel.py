@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import warnings
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import anyio.lowlevel
 import pytest
+from langswarm.core.session import (
+    InMemorySessionStorage,
+    RuntimeClosedError,
+    create_session_manager,
+)
+from langswarm.core.session.testing import simulate
 
 from ..runtime.helpers import Echo, Store, answer_to, assert_turns, contents, new_session, outcome
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from langswarm.core.session import Session, SessionManager
+    from langswarm.core.session import Session, SessionManager, SessionMessage, Ticket
+    from langswarm.core.session.testing import Backend
 
 
 def test_a_natively_cancelled_caller_in_the_queue_takes_its_message_along(store: Store) -> None:
@@ -72,6 +80,72 @@ def test_a_natively_cancelled_caller_of_a_running_turn_leaves_it_running(store: 
 
     asyncio.run(program())
     assert provider.cancelled == []
+
+
+class SlowToClose(InMemorySessionStorage):
+    """Takes its time; a close that was cancelled is none."""
+
+    closed = False
+
+    async def close(self) -> None:
+        await anyio.sleep(1.0)
+        await super().close()
+        self.closed = True
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_loop_that_ends_while_the_runtime_is_closing_lets_it_finish(
+    backend: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    """G13: asyncio cancels the owner in the middle of its last steps; it goes on with them."""
+    storage = SlowToClose()
+
+    async def program() -> None:
+        manager = create_session_manager(storage)
+        await manager.create_session("ann", "mock", "m")
+        del manager  # forgotten, so that it closes in the background
+        gc.collect()
+        await anyio.sleep(0.5)
+
+    simulate(program, backend=backend, seed=None)
+    assert storage.closed
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("first_use", ["create", "read", "submit", "many"])
+def test_a_manager_whose_owner_was_cancelled_before_its_first_step_begins_anew(
+    store: Store, first_use: str
+) -> None:
+    """All tasks are cancelled in the very tick of the first use, and the loop goes on (G9, G13)."""
+    manager = store.manager(Echo())
+    handle = asyncio.run(new_session(manager, session_id="before"))
+    tickets: list[Ticket[SessionMessage]] = []
+
+    async def use() -> None:
+        if first_use == "read":
+            await handle.get_messages()
+        elif first_use == "submit":
+            tickets.append(handle.submit("never"))
+            await asyncio.sleep(9)
+        else:
+            await new_session(manager, session_id="s")
+
+    async def program() -> None:
+        users = [asyncio.create_task(use()) for _ in range(3 if first_use == "many" else 1)]
+        await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await asyncio.wait(users)
+        assert all(task.cancelled() for task in users)
+        for ticket in tickets:
+            assert isinstance(await outcome(ticket), RuntimeClosedError)
+        session = await new_session(manager, session_id="s")
+        for each in (session, handle):
+            await each.send_message("one")
+            assert_turns(await each.get_messages(), ["one"])
+        await manager.aclose()
+
+    asyncio.run(program())
 
 
 async def busy(manager: SessionManager, acknowledged: dict[str, list[str]]) -> None:

@@ -159,6 +159,5 @@ EXCLUDED = {
     "SessionManager.aclose": "faults: it ends each run that sweeps the faults of all others",
     "SessionManager.__aexit__": "faults: it is aclose()",
     "SessionManager.__aenter__": "faults: it opens the storage as the first call of every run does",
-    "Session.get_context": "faults: when `load` gives nothing back, an IndexError comes out",
 }
 """What is not swept, by scenario, and why; of everything else all is."""
