@@ -188,10 +188,43 @@ class StoredSession:
 
 
 @record(kw_only=True)
+class Claim:
+    """What was done under an idempotency key; `scope`, `method` and `key` together name it."""
+
+    scope: str
+    """The session's id; for creations "user:" and the user's id."""
+    method: str
+    """The public method that was called: "send_message"."""
+    key: str
+    """The caller's idempotency key."""
+    payload_hash: bytes
+    """Tells a repetition from another call under the same key."""
+    created_us: int
+    session_id: str
+    """The session it was done to, or that was created."""
+    result: int = 0
+    """What the method gave: the number of a turn, a seq, or the version of a context."""
+
+
+@record(kw_only=True)
+class Purge:
+    """A conversation kept by a provider that is to be deleted there; both names identify it."""
+
+    provider: str
+    provider_session_id: str
+    queued_us: int
+    due_us: int
+    """When to try next."""
+    attempts: int = 0
+    """How often it has failed."""
+    last_error: str | None = None
+
+
+@record(kw_only=True)
 class SessionWrite:
     """What one commit changes of one session, all or nothing (G5).
 
-    Order within the write: clear, then insert messages, then mark, then turn and session.
+    Order within the write: clear, hide, insert messages, mark, turn, claim, purges, session.
     """
 
     expected_revision: int
@@ -203,10 +236,16 @@ class SessionWrite:
     marks: tuple[tuple[int, str], ...] = ()
     """(seq, finish_reason) of stored messages to change."""
     clear_through_seq: int = 0
-    """Delete all messages up to this seq; 0: none."""
+    """Delete all messages up to this seq, hidden ones too; 0: none."""
+    hides: tuple[tuple[int, int, int], ...] = ()
+    """(first_seq, last_seq, by), both inclusive: the visible ones among them get `hidden_by=by`."""
     turn: TurnRecord | None = None
     """Insert this turn where `opens_turn`, else update the stored one of the same number."""
     opens_turn: bool = False
+    claim: Claim | None = None
+    """Put; it replaces the stored one of the same scope, method and key, whoever wrote that."""
+    purges: tuple[Purge, ...] = ()
+    """Queue these; one that is there already stays as it is."""
 
 
 @record()
@@ -240,6 +279,8 @@ class MessageQuery:
     """Exclusive."""
     message_id: str | None = None
     """Only the message that came with this id."""
+    turn_no: int | None = None
+    """Only messages of this turn. May look at all between the seqs: give both bounds with it."""
     include_hidden: bool = False
     for_prompt: bool = False
     """Only user and assistant messages that a prompt may hold: those of failed turns are not."""

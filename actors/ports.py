@@ -20,15 +20,18 @@ if TYPE_CHECKING:
 
     from .errors import StorageError
     from .model import (
+        Claim,
         Committed,
         Conflict,
         MessageQuery,
         MessageRecord,
         PromptMessage,
+        Purge,
         SessionQuery,
         SessionRecord,
         SessionWrite,
         StoredSession,
+        TurnRecord,
     )
 
     WriteOutcome = Committed | Conflict | StorageError
@@ -124,6 +127,34 @@ class ISessionStorage(ABC):
     @abstractmethod
     async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
         """A page of a user's sessions, newest first: by key, which rises with every new one."""
+
+    @abstractmethod
+    async def read_turn(self, key: int, turn_no: int) -> TurnRecord | None:
+        """The turn of that number of the session `key`, open or closed; None: there is none."""
+
+    @abstractmethod
+    async def find_claim(self, scope: str, method: str, key: str) -> Claim | None:
+        """What was last done under this idempotency key; None: nothing, or it was swept."""
+
+    @abstractmethod
+    async def sweep_claims(self, before_us: int, limit: int) -> int:
+        """Delete up to `limit` claims that were made before `before_us`; returns how many.
+
+        Durable like a commit, and in steps that let commits through in between: none waits for
+        more than 50 ms and a sync.
+        """
+
+    @abstractmethod
+    async def load_purges(self, now_us: int, limit: int) -> Sequence[Purge]:
+        """Up to `limit` purges that are due at `now_us`, the one that is due longest first."""
+
+    @abstractmethod
+    async def settle_purge(self, purge: Purge, *, retry_us: int | None, error: str | None) -> None:
+        """Take a purge off the queue, or with `retry_us` make it due again then.
+
+        What is due again has one more attempt and `error` as its last one. Durable like a commit.
+        A purge that is not in the queue is left at that.
+        """
 
     # What follows has an answer for storages that have nothing to say or to do.
 

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ...actors.model import (
+        Claim,
         MessageQuery,
         MessageRecord,
+        Purge,
         SessionQuery,
         SessionRecord,
         SessionWrite,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 _by_seq = attrgetter("seq")
 _by_key = attrgetter("key")
+_by_due = attrgetter("due_us")
 
 
 @attrs.define(eq=False)
@@ -70,6 +73,8 @@ class InMemorySessionStorage(ISessionStorage):
         self._entries: dict[int, _Entry] = {}
         self._by_id: dict[str, _Entry] = {}
         self._by_user: dict[str, list[_Entry]] = {}  # each in the order of creation, so of keys
+        self._claims: dict[tuple[str, str, str], Claim] = {}
+        self._purges: dict[tuple[str, str], Purge] = {}  # in the order in which they were queued
         self._last_key = 0
         self._batches = 0
         self._writes = 0
@@ -145,6 +150,42 @@ class InMemorySessionStorage(ISessionStorage):
                 found.append(record)
         return found
 
+    async def read_turn(self, key: int, turn_no: int) -> TurnRecord | None:
+        self._check_open()
+        entry = self._entries.get(key)
+        return None if entry is None else entry.turns.get(turn_no)
+
+    async def find_claim(self, scope: str, method: str, key: str) -> Claim | None:
+        self._check_open()
+        return self._claims.get((scope, method, key))
+
+    async def sweep_claims(self, before_us: int, limit: int) -> int:
+        self._check_open()
+        old = [name for name, claim in self._claims.items() if claim.created_us < before_us]
+        swept = old[: max(limit, 0)]
+        for name in swept:
+            del self._claims[name]
+        return len(swept)
+
+    async def load_purges(self, now_us: int, limit: int) -> Sequence[Purge]:
+        self._check_open()
+        due = [purge for purge in self._purges.values() if purge.due_us <= now_us]
+        due.sort(key=_by_due)
+        return due[: max(limit, 0)]
+
+    async def settle_purge(self, purge: Purge, *, retry_us: int | None, error: str | None) -> None:
+        self._check_open()
+        name = (purge.provider, purge.provider_session_id)
+        stored = self._purges.get(name)
+        if stored is None:
+            return
+        if retry_us is None:
+            del self._purges[name]
+        else:
+            self._purges[name] = attrs.evolve(
+                stored, attempts=stored.attempts + 1, due_us=retry_us, last_error=error
+            )
+
     def health(self) -> StorageHealth:
         return StorageHealth(is_open=self._open, facts={"sessions": len(self._entries)})
 
@@ -165,11 +206,18 @@ class InMemorySessionStorage(ISessionStorage):
             entry.stored = attrs.evolve(write.after, documents=entry.stored.documents)
         if write.clear_through_seq:
             del entry.messages[: entry.position(write.clear_through_seq + 1)]
+        for hide in write.hides:
+            _hide(entry, *hide)
         entry.messages.extend(write.messages)
         for seq, finish_reason in write.marks:
             _mark(entry, seq, finish_reason)
         if write.turn is not None:
             entry.turns[write.turn.turn_no] = write.turn
+        claim = write.claim
+        if claim is not None:
+            self._claims[claim.scope, claim.method, claim.key] = claim
+        for purge in write.purges:
+            self._purges.setdefault((purge.provider, purge.provider_session_id), purge)
         self._writes += 1
         return Committed(entry.key)
 
@@ -223,6 +271,13 @@ def _invalid(write: SessionWrite, reason: str) -> StorageError:
     )
 
 
+def _hide(entry: _Entry, first_seq: int, last_seq: int, by: int) -> None:
+    for position in range(entry.position(first_seq), entry.position(last_seq + 1)):
+        message = entry.messages[position]
+        if not message.hidden_by:
+            entry.messages[position] = attrs.evolve(message, hidden_by=by)
+
+
 def _mark(entry: _Entry, seq: int, finish_reason: str) -> None:
     position = entry.position(seq)
     if position < len(entry.messages) and entry.messages[position].seq == seq:
@@ -248,6 +303,7 @@ def _matches(message: MessageRecord, query: MessageQuery) -> bool:
         and (query.since_us is None or message.created_us >= query.since_us)
         and (query.until_us is None or message.created_us < query.until_us)
         and (query.message_id is None or message.message_id == query.message_id)
+        and (query.turn_no is None or message.turn_no == query.turn_no)
         and not (query.for_prompt and _is_kept_from_prompts(message))
     )
 
