@@ -1,113 +1,120 @@
-"""The window: what of a history is sent to a provider. Pure values and a bounded cache of them.
+"""The prompt: what of a history is sent to a provider. Pure functions of the history alone (G4).
 
-System messages stay, failed turns are left out, an interrupted answer is kept as the user saw it,
-and the window never begins in the middle of a pair. `max_messages` bounds the system messages and
-the others, each by itself, newest first; the history itself is never trimmed.
+System messages come first, then the conversation, the new user message last. Left out is what is
+hidden, the question of a failed turn, and every text without a visible character, which vendors
+refuse. An interrupted answer is kept as the user saw it. So is a question that was stopped before
+any answer: the user still sees it, and what is asked next often refers to it. Two user messages
+then stand side by side; the OpenAI family takes that, for the others there is `merge_adjacent`.
+
+`max_messages` bounds the conversation, the new message included, and the system messages by
+themselves. What fits is the newest part that begins with a user message, so no answer is without
+the message that it follows, and whatever the history holds the next request is valid (G9).
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from .model import MessageRecord, PromptMessage, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-# The objects around a text, measured once; only has to be right within a factor of two.
+# The objects around a text, and those of a window; measured, right within a factor of two.
 _MESSAGE_OVERHEAD_BYTES = 160
+_WINDOW_OVERHEAD_BYTES = 400
+
+_role_of = attrgetter("role")
+
+
+def is_shown(record: MessageRecord) -> bool:
+    """Whether a provider may see this message at all."""
+    content = record.content
+    return bool(
+        content
+        and not content.isspace()
+        and not record.hidden_by
+        and record.finish_reason != "failed"
+    )
 
 
 class PromptWindow:
-    """The latest messages of one session that a provider may see."""
+    """The latest messages of one session that a provider may see. It only grows by `append`.
 
-    __slots__ = ("bytes", "recent", "system")
+    Where messages are hidden or deleted, or `max_messages` changes, a new one is made.
+    """
+
+    __slots__ = ("_conversation", "_system", "bytes")
 
     def __init__(self) -> None:
-        self.system: deque[PromptMessage] = deque()
-        self.recent: deque[PromptMessage] = deque()
-        self.bytes = 0
+        self._system: list[PromptMessage] = []
+        self._conversation: list[PromptMessage] = []
+        # Invariant: the sizes of all messages held, and of the window itself.
+        self.bytes = _WINDOW_OVERHEAD_BYTES
 
     @classmethod
     def of(cls, records: Iterable[MessageRecord], max_messages: int) -> PromptWindow:
-        """The window over records; each kind in `seq` order."""
+        """The window over records; system messages and others each in `seq` order."""
         window = cls()
         for record in records:
             window.append(record, max_messages)
         return window
 
     def append(self, record: MessageRecord, max_messages: int) -> None:
-        """One more message; the oldest of its kind fall out of the window."""
-        if record.hidden_by or record.finish_reason == "failed":
+        """One more message, if it is to be shown; what no later window can hold is let go."""
+        if not is_shown(record):
             return
         message = PromptMessage(role=record.role, content=record.content)
+        held = self._system if message.role is Role.SYSTEM else self._conversation
+        held.append(message)
         self.bytes += _size(message)
-        if message.role is Role.SYSTEM:
-            self.system.append(message)
-            if len(self.system) > max_messages:
-                self.bytes -= _size(self.system.popleft())
-            return
-        self.recent.append(message)
-        while len(self.recent) > max_messages or (
-            self.recent and self.recent[0].role is not Role.USER
-        ):
-            self.bytes -= _size(self.recent.popleft())
+        # A quarter too many are held: so letting go costs O(1) per message, in lists, which are
+        # a tenth of the size of deques where sessions are short.
+        if len(held) * 4 > max_messages * 5:
+            surplus = len(held) - max_messages
+            self.bytes -= sum(map(_size, held[:surplus]))
+            del held[:surplus]
 
     def with_user_message(self, content: str, max_messages: int) -> tuple[PromptMessage, ...]:
-        """The whole prompt: system, what fits of the history, the new user message last."""
-        question = PromptMessage(role=Role.USER, content=content)
-        if len(self.recent) < max_messages:
-            return (*self.system, *self.recent, question)
-        recent = list(self.recent)
-        start = max(0, len(recent) + 1 - max_messages)
-        while start < len(recent) and recent[start].role is not Role.USER:
+        """The whole prompt: system messages, what fits of the conversation, the new message."""
+        said = self._conversation
+        start = max(0, len(said) + 1 - max_messages)
+        while start < len(said) and said[start].role is not Role.USER:
             start += 1
-        return (*self.system, *recent[start:], question)
+        question = PromptMessage(role=Role.USER, content=content)
+        return (*self._system[-max_messages:], *said[start:], question)
 
 
 def _size(message: PromptMessage) -> int:
-    return len(message.content) + _MESSAGE_OVERHEAD_BYTES
+    content = message.content
+    return len(content) * (1 if content.isascii() else 2) + _MESSAGE_OVERHEAD_BYTES
 
 
-class WindowCache:
-    """Windows of live sessions within a byte budget over all; the least recently used goes first.
-
-    Only the session's own actor puts and drops its window, so a cached window is never stale.
-    """
-
-    def __init__(self, budget_bytes: int) -> None:
-        self._budget = budget_bytes
-        self._windows: OrderedDict[str, tuple[PromptWindow, int]] = OrderedDict()
-        # Invariant: the sum of the sizes beside the windows.
-        self.bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._windows)
-
-    def get(self, session_id: str) -> PromptWindow | None:
-        """The window, now the most recently used, or None: read the storage."""
-        entry = self._windows.get(session_id)
-        if entry is None:
-            return None
-        self._windows.move_to_end(session_id)
-        return entry[0]
-
-    def put(self, session_id: str, window: PromptWindow) -> None:
-        """Keep the window (again, after it grew), if the budget allows."""
-        before = self._windows.get(session_id)
-        self._windows[session_id] = (window, window.bytes)
-        if before is None:
-            self.bytes += window.bytes
+def split_system(
+    messages: Iterable[PromptMessage],
+) -> tuple[tuple[str, ...], tuple[PromptMessage, ...]]:
+    """(system texts, conversation), for a vendor with a field of its own for the former."""
+    system: list[str] = []
+    conversation: list[PromptMessage] = []
+    for message in messages:
+        if message.role is Role.SYSTEM:
+            system.append(message.content)
         else:
-            self.bytes += window.bytes - before[1]
-            self._windows.move_to_end(session_id)
-        while self.bytes > self._budget:
-            _, (_, size) = self._windows.popitem(last=False)
-            self.bytes -= size
+            conversation.append(message)
+    return tuple(system), tuple(conversation)
 
-    def drop(self, session_id: str) -> None:
-        """Forget the window, if there is one."""
-        entry = self._windows.pop(session_id, None)
-        if entry is not None:
-            self.bytes -= entry[1]
+
+def merge_adjacent(messages: Iterable[PromptMessage]) -> tuple[PromptMessage, ...]:
+    """Neighbours of one role as one message, their texts a blank line apart.
+
+    For a vendor that wants roles to alternate; a prompt begins with a user message already.
+    """
+    return tuple(_merged(tuple(run)) for _, run in groupby(messages, _role_of))
+
+
+def _merged(run: Sequence[PromptMessage]) -> PromptMessage:
+    if len(run) == 1:
+        return run[0]
+    return PromptMessage(role=run[0].role, content="\n\n".join(each.content for each in run))

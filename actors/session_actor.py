@@ -42,8 +42,6 @@ from .mailbox import Mailbox, Ticket
 from .model import (
     Committed,
     Conflict,
-    MessageQuery,
-    Role,
     SessionStatus,
     StoredSession,
     changed,
@@ -53,6 +51,7 @@ from .prompt import PromptWindow
 from .stages import Cause, Phase, next_phase
 from .turn import Turn, bug_of
 from .values import decode_object, encode_object
+from .window_cache import read_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -368,13 +367,9 @@ class SessionActor:
         record = self.loaded_state().record
         if record.visible_messages <= 1:
             return PromptWindow()
-        storage, key, before = self.system.storage, record.key, record.last_seq
-        said = MessageQuery(limit=limit, before_seq=before, for_prompt=True)
-        records = list(await storage.read_messages(key, said))
-        if record.counters.system_messages:
-            system = MessageQuery(limit=limit, before_seq=before, role=Role.SYSTEM)
-            records += await storage.read_messages(key, system)
-        return PromptWindow.of(records, limit)
+        read = partial(self.system.storage.read_messages, record.key)
+        has_system = record.counters.system_messages > 0
+        return await read_window(read, record.last_seq, limit, has_system=has_system)
 
     def publish(
         self,

@@ -34,13 +34,13 @@ from .mailbox import Ticket
 from .model import StoredSession
 from .outcomes import storage_is_behind
 from .ports import Notice
-from .prompt import WindowCache
 from .quarantine import Quarantine
 from .session_actor import SessionActor
 from .stages import Cause, Phase
 from .turn_watch import TurnWatch
 from .wait import Signal
 from .watch import BlockingReport
+from .window_cache import WindowCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

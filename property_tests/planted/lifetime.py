@@ -8,11 +8,11 @@ from unittest.mock import patch
 
 import anyio.lowlevel
 from langswarm.core.session.actors.mailbox import Mailbox
-from langswarm.core.session.actors.prompt import WindowCache
 from langswarm.core.session.actors.quarantine import Quarantine
 from langswarm.core.session.actors.session_actor import SessionActor
 from langswarm.core.session.actors.stages import Phase
 from langswarm.core.session.actors.supervisor import Supervisor
+from langswarm.core.session.actors.window_cache import WindowCache
 from langswarm.core.session.runtime.guests import Guests
 
 from .catalogue import planted
