@@ -5,6 +5,7 @@ It keeps the whole contract of `ISessionStorage` in little code, by one idea: th
 
 * `commit` appends the batch to the file as one line, waits until the disk has it (fsync), and only
   then does it, to an `InMemorySessionStorage`, which also decides what conflicts;
+* `sweep_claims` and `settle_purge`, which change something too, do the same;
 * `open` reads the file and does everything again, with the same decisions and the same keys;
 * reads are those of the memory storage.
 
@@ -38,8 +39,10 @@ from langswarm.core.session import (
     create_session_manager,
 )
 from langswarm.core.session.actors.model import (
+    Claim,
     Counters,
     MessageRecord,
+    Purge,
     Role,
     SessionDocuments,
     SessionRecord,
@@ -52,10 +55,12 @@ from langswarm.core.session.actors.model import (
 from langswarm.core.session.actors.ports import StorageHealth
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from langswarm.core.session.actors.model import MessageQuery, SessionQuery
     from langswarm.core.session.actors.ports import WriteOutcome
+
+    Step = Callable[[InMemorySessionStorage], Awaitable[Any]]
 
 
 class JsonLinesStorage(ISessionStorage):
@@ -78,9 +83,9 @@ class JsonLinesStorage(ISessionStorage):
                 return
             state = InMemorySessionStorage()
             await state.open()
-            file, batches = await anyio.to_thread.run_sync(self._open_file)
-            for batch in batches:
-                await state.commit(batch)
+            file, steps = await anyio.to_thread.run_sync(self._open_file)
+            for step in steps:
+                await step(state)
             self._file, self._state = file, state
 
     async def close(self) -> None:
@@ -92,19 +97,20 @@ class JsonLinesStorage(ISessionStorage):
 
     async def commit(self, writes: Sequence[SessionWrite]) -> Sequence[WriteOutcome]:
         async with self._one_at_a_time:
-            if self._file is None:
-                raise StorageError("the storage is not open: call open()", code="closed")
-            self._check_disk()
             lines = [_as_json(write) for write in writes]
             good = [line for line in lines if isinstance(line, str)]
-            batch = f"[{','.join(good)}]\n".encode()
-            try:
-                with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(self._append, self._file, batch)
-            except BaseException as error:  # asyncio's own task.cancel() passes every shield
-                self._broken = f"{self._path}: {error!r}; nothing more is stored until a restart"
-                raise  # the runtime takes it for an outcome unknown, and asks read_back
+            await self._write(f'{{"commit": [{",".join(good)}]}}')
             return await self._do(writes, lines)
+
+    async def sweep_claims(self, before_us: int, limit: int) -> int:
+        async with self._one_at_a_time:
+            await self._write(json.dumps({"sweep_claims": [before_us, limit]}))
+            return await self._state.sweep_claims(before_us, limit)
+
+    async def settle_purge(self, purge: Purge, *, retry_us: int | None, error: str | None) -> None:
+        async with self._one_at_a_time:
+            await self._write(json.dumps({"settle_purge": [attrs.asdict(purge), retry_us, error]}))
+            await self._state.settle_purge(purge, retry_us=retry_us, error=error)
 
     async def read_back(self, session_ids: Sequence[str]) -> Sequence[StoredSession | None]:
         async with self._one_at_a_time:  # behind every commit
@@ -123,6 +129,15 @@ class JsonLinesStorage(ISessionStorage):
     async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
         return await self._state.list_sessions(query)
 
+    async def read_turn(self, key: int, turn_no: int) -> TurnRecord | None:
+        return await self._state.read_turn(key, turn_no)
+
+    async def find_claim(self, scope: str, method: str, key: str) -> Claim | None:
+        return await self._state.find_claim(scope, method, key)
+
+    async def load_purges(self, now_us: int, limit: int) -> Sequence[Purge]:
+        return await self._state.load_purges(now_us, limit)
+
     def health(self) -> StorageHealth:
         """Whether it is open, how long the file is, and whether it has stopped writing."""
         return StorageHealth(
@@ -131,6 +146,18 @@ class JsonLinesStorage(ISessionStorage):
             warning=self._broken,
             facts={"path": str(self._path), "size_bytes": self._size_bytes},
         )
+
+    async def _write(self, line: str) -> None:
+        """Put what is asked for on the disk; where that fails, nobody knows what the disk holds."""
+        if self._file is None:
+            raise StorageError("the storage is not open: call open()", code="closed")
+        self._check_disk()
+        try:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._append, self._file, f"{line}\n".encode())
+        except BaseException as error:  # asyncio's own task.cancel() passes every shield
+            self._broken = f"{self._path}: {error!r}; nothing more is stored until a restart"
+            raise  # the runtime takes it for an outcome unknown, and asks read_back
 
     async def _do(
         self, writes: Sequence[SessionWrite], lines: Sequence[str | StorageError]
@@ -143,7 +170,7 @@ class JsonLinesStorage(ISessionStorage):
 
     # ------------------------------------------------------------ the file, in a worker thread
 
-    def _open_file(self) -> tuple[int, list[list[SessionWrite]]]:
+    def _open_file(self) -> tuple[int, list[Step]]:
         """Lock the file and read it; whatever fails leaves nothing open."""
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
@@ -152,24 +179,24 @@ class JsonLinesStorage(ISessionStorage):
             except OSError as error:
                 text = f"another process or storage object uses {self._path}"
                 raise StorageError(text, code="busy", retryable=True) from error
-            batches = self._read(file)
+            steps = self._read(file)
             os.fsync(file)  # what was written before a kill is perhaps not on the disk yet
             _sync_folder(self._path.parent)  # a new file is durable once its folder says so
         except BaseException:
             os.close(file)
             raise
-        return file, batches
+        return file, steps
 
-    def _read(self, file: int) -> list[list[SessionWrite]]:
+    def _read(self, file: int) -> list[Step]:
         """What the file asks for; cuts off a torn last line."""
         data = self._path.read_bytes()
         lines = data.split(b"\n")
         tail = lines.pop()  # empty, if the last line is whole
         self._size_bytes = len(data) - len(tail)
-        batches: list[list[SessionWrite]] = []
+        steps: list[Step] = []
         for number, line in enumerate(lines, 1):
             try:
-                batches.append([_as_write(fields) for fields in json.loads(line)])
+                steps.append(_as_step(json.loads(line)))
             except (ValueError, TypeError, KeyError) as error:
                 if number < len(lines) or tail:
                     text = f"line {number} of {self._path} is damaged"
@@ -177,7 +204,7 @@ class JsonLinesStorage(ISessionStorage):
                 self._size_bytes -= len(line) + 1  # its end can be there before its middle
         if self._size_bytes < len(data):
             os.ftruncate(file, self._size_bytes)
-        return batches
+        return steps
 
     def _append(self, file: int, line: bytes) -> None:
         rest = memoryview(line)
@@ -199,7 +226,22 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-# ---------------------------------------------------------------- a write as JSON, and back
+# ---------------------------------------------------------------- a line, and a write as JSON
+
+
+def _as_step(asked: dict[str, Any]) -> Step:
+    """What a line asks for, to be done to the state."""
+    match asked:
+        case {"commit": [*batch]}:
+            writes = [_as_write(fields) for fields in batch]
+            return lambda state: state.commit(writes)
+        case {"sweep_claims": [before_us, limit]}:
+            return lambda state: state.sweep_claims(before_us, limit)
+        case {"settle_purge": [fields, retry_us, error]}:
+            purge = Purge(**fields)
+            return lambda state: state.settle_purge(purge, retry_us=retry_us, error=error)
+        case _:
+            raise ValueError("no such line")
 
 
 def _as_json(write: SessionWrite) -> str | StorageError:
@@ -228,7 +270,10 @@ def _as_write(fields: dict[str, Any]) -> SessionWrite:
     )
     fields["messages"] = tuple(_as_message(message) for message in fields["messages"])
     fields["marks"] = tuple((seq, finish_reason) for seq, finish_reason in fields["marks"])
+    fields["hides"] = tuple((first, last, by) for first, last, by in fields["hides"])
     fields["turn"] = _as_turn(fields["turn"])
+    fields["claim"] = _as_claim(fields["claim"])
+    fields["purges"] = tuple(Purge(**purge) for purge in fields["purges"])
     return SessionWrite(**fields)
 
 
@@ -244,6 +289,13 @@ def _as_turn(fields: dict[str, Any] | None) -> TurnRecord | None:
     if fields["payload_hash"] is not None:
         fields["payload_hash"] = bytes.fromhex(fields["payload_hash"])
     return TurnRecord(**fields)
+
+
+def _as_claim(fields: dict[str, Any] | None) -> Claim | None:
+    if fields is None:
+        return None
+    fields["payload_hash"] = bytes.fromhex(fields["payload_hash"])
+    return Claim(**fields)
 
 
 async def main() -> None:

@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from langswarm.core.session.actors.model import (
+        Claim,
         MessageQuery,
         MessageRecord,
+        Purge,
         SessionQuery,
         SessionRecord,
         SessionWrite,
         StoredSession,
+        TurnRecord,
     )
     from langswarm.core.session.actors.ports import (
         Backup,
@@ -38,17 +41,17 @@ class Fault(StrEnum):
     FAILS = "fails"
     """StorageError of code "io", retryable: nothing was done."""
     FULL = "full"
-    """`commit`: StorageError of code "full": nothing was stored."""
+    """Writes: StorageError of code "full": nothing was stored."""
     ONE_FAILS = "one fails"
     """`commit`: the first write alone is not stored, its outcome is a StorageError."""
     LOST_BEFORE = "lost before"
-    """`commit`: StorageError of outcome "unknown"; in truth nothing was stored."""
+    """Writes: StorageError of outcome "unknown"; in truth nothing was stored."""
     LOST_AFTER = "lost after"
-    """`commit`: StorageError of outcome "unknown"; in truth all was stored that could be."""
+    """Writes: StorageError of outcome "unknown"; in truth all was stored that could be."""
     RAISES_BEFORE = "raises before"
     """A RuntimeError, as of a driver; nothing was done."""
     RAISES_AFTER = "raises after"
-    """`commit`: a RuntimeError; in truth all was stored that could be."""
+    """Writes: a RuntimeError; in truth all was stored that could be."""
     SHORT = "short"
     """`commit`, `load`, `read_back`: the last of the answers is missing; all was done."""
     SLOW = "slow"
@@ -56,6 +59,12 @@ class Fault(StrEnum):
 
 
 _EVERYWHERE: Final = frozenset({Fault.FAILS, Fault.RAISES_BEFORE, Fault.SLOW})
+_WRITES: Final = _EVERYWHERE | {
+    Fault.FULL,
+    Fault.LOST_BEFORE,
+    Fault.LOST_AFTER,
+    Fault.RAISES_AFTER,
+}
 _FAULTS: Final = {
     "open": _EVERYWHERE,
     "close": _EVERYWHERE,
@@ -65,6 +74,11 @@ _FAULTS: Final = {
     "load_unfinished": _EVERYWHERE,
     "read_messages": _EVERYWHERE,
     "list_sessions": _EVERYWHERE,
+    "read_turn": _EVERYWHERE,
+    "find_claim": _EVERYWHERE,
+    "sweep_claims": _WRITES,
+    "load_purges": _EVERYWHERE,
+    "settle_purge": _WRITES,
     "optimize": _EVERYWHERE,
     "backup": _EVERYWHERE,
     "verify": _EVERYWHERE,
@@ -128,18 +142,11 @@ class FaultyStorage(ISessionStorage):
     async def commit(self, writes: Sequence[SessionWrite]) -> Sequence[WriteOutcome]:
         async with self._behind_commits:
             fault = await self._begin("commit")
-            if fault is Fault.FULL:
-                raise StorageError("planned: the storage is full", code="full", retryable=True)
-            if fault is Fault.LOST_BEFORE:
-                raise _lost()
             if fault is Fault.ONE_FAILS and writes:
                 error = StorageError("planned: this write alone failed", code="io", retryable=True)
                 return [error, *(await self.inner.commit(writes[1:]) if writes[1:] else ())]
             outcomes = await self.inner.commit(writes)
-            if fault is Fault.LOST_AFTER:
-                raise _lost()
-            if fault is Fault.RAISES_AFTER:
-                raise _driver_error("commit")
+            _end("commit", fault)
             return outcomes[:-1] if fault is Fault.SHORT else outcomes
 
     async def load(self, session_ids: Sequence[str]) -> Sequence[StoredSession | None]:
@@ -162,6 +169,26 @@ class FaultyStorage(ISessionStorage):
     async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
         return await self._pass_on("list_sessions", lambda: self.inner.list_sessions(query))
 
+    async def read_turn(self, key: int, turn_no: int) -> TurnRecord | None:
+        return await self._pass_on("read_turn", lambda: self.inner.read_turn(key, turn_no))
+
+    async def find_claim(self, scope: str, method: str, key: str) -> Claim | None:
+        return await self._pass_on("find_claim", lambda: self.inner.find_claim(scope, method, key))
+
+    async def sweep_claims(self, before_us: int, limit: int) -> int:
+        return await self._pass_on(
+            "sweep_claims", lambda: self.inner.sweep_claims(before_us, limit)
+        )
+
+    async def load_purges(self, now_us: int, limit: int) -> Sequence[Purge]:
+        return await self._pass_on("load_purges", lambda: self.inner.load_purges(now_us, limit))
+
+    async def settle_purge(self, purge: Purge, *, retry_us: int | None, error: str | None) -> None:
+        await self._pass_on(
+            "settle_purge",
+            lambda: self.inner.settle_purge(purge, retry_us=retry_us, error=error),
+        )
+
     def health(self) -> StorageHealth:
         """That of `inner`."""
         return self.inner.health()
@@ -178,8 +205,10 @@ class FaultyStorage(ISessionStorage):
     # ------------------------------------------------------------ inside
 
     async def _pass_on(self, method: str, call: Callable[[], Awaitable[T]]) -> T:
-        await self._begin(method)
-        return await call()
+        fault = await self._begin(method)
+        done = await call()
+        _end(method, fault)
+        return done
 
     async def _begin(self, method: str) -> Fault | None:
         """Count the call; fail or wait here if that is what it is to do first."""
@@ -189,9 +218,21 @@ class FaultyStorage(ISessionStorage):
             raise StorageError(f"planned: {method} failed", code="io", retryable=True)
         if fault is Fault.RAISES_BEFORE:
             raise _driver_error(method)
+        if fault is Fault.FULL:
+            raise StorageError("planned: the storage is full", code="full", retryable=True)
+        if fault is Fault.LOST_BEFORE:
+            raise _lost()
         if fault is Fault.SLOW:
             await anyio.sleep(self.slow_seconds)
         return fault
+
+
+def _end(method: str, fault: Fault | None) -> None:
+    """All is done; fail here if nobody is to learn of it."""
+    if fault is Fault.LOST_AFTER:
+        raise _lost()
+    if fault is Fault.RAISES_AFTER:
+        raise _driver_error(method)
 
 
 def _lost() -> StorageError:

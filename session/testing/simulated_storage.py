@@ -24,27 +24,33 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import anyio
 import anyio.lowlevel
 from langswarm.core.session.actors.errors import StorageError
-from langswarm.core.session.actors.model import Committed
+from langswarm.core.session.actors.model import Committed, SessionWrite
 from langswarm.core.session.actors.ports import ISessionStorage, StorageHealth
 from langswarm.core.session.adapters.storage.memory import InMemorySessionStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from langswarm.core.session.actors.model import (
+        Claim,
         MessageQuery,
         MessageRecord,
+        Purge,
         SessionQuery,
         SessionRecord,
-        SessionWrite,
         StoredSession,
+        TurnRecord,
     )
     from langswarm.core.session.actors.ports import WriteOutcome
+
+    _Change = Callable[[InMemorySessionStorage], Awaitable[object]]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,6 @@ class SimulatedDisk:
     Attributes:
         latency_seconds: how long each storage call takes on the way there, and again on the way
             back; 0 is a schedule point only.
-        writes: every write that is on the disk or in its page cache, in the order of the commits.
         store: what a process that looks now would see; to look at without a schedule point.
         violations: what a runtime did to a storage that the port forbids; keep it empty.
     """
@@ -69,23 +74,29 @@ class SimulatedDisk:
     def __init__(self, *, latency_seconds: float = 0.0) -> None:
         """An empty disk."""
         self.latency_seconds = latency_seconds
-        self.writes: list[SessionWrite] = []
         self.store = InMemorySessionStorage()
         self.violations: list[str] = []
+        # Invariant: done one after the other to an empty store, they make this one.
+        self._changes: list[SessionWrite | _Change] = []
         self._synced = 0
         self._storages: list[SimulatedStorage] = []
 
     @property
+    def writes(self) -> list[SessionWrite]:
+        """Every write that is on the disk or in its page cache, in the order of the commits."""
+        return [change for change in self._changes if isinstance(change, SessionWrite)]
+
+    @property
     def unsynced(self) -> int:
-        """How many of the writes a power cut would take."""
-        return len(self.writes) - self._synced
+        """How many of the changes a power cut would take."""
+        return len(self._changes) - self._synced
 
     def lose_power(self) -> None:
         """Stop the machine: every process dies, and what was not synced is gone."""
         for storage in self._storages:
             storage.die()
         self._storages.clear()
-        del self.writes[self._synced :]
+        del self._changes[self._synced :]
         self.store = InMemorySessionStorage()
 
     # -------------------------------------------------------- for the storages
@@ -103,21 +114,30 @@ class SimulatedDisk:
     async def open(self) -> None:
         """Read what is there. No schedule point."""
         await self.store.open()
-        if self.writes and not self.store.statistics().sessions:
-            for write in self.writes:
-                await self.store.commit([write])
+        if self._changes and not self.store.statistics().sessions:
+            for change in self._changes:
+                if isinstance(change, SessionWrite):
+                    await self.store.commit([change])
+                else:
+                    await change(self.store)
 
     async def write(self, writes: Sequence[SessionWrite]) -> list[WriteOutcome]:
         """Put a batch into the page cache. No schedule point: memory has none either."""
         outcomes = list(await self.store.commit(writes))
         for write, outcome in zip(writes, outcomes, strict=True):
             if isinstance(outcome, Committed):
-                self.writes.append(write)
+                self._changes.append(write)
         return outcomes
+
+    async def change(self, change: Callable[[InMemorySessionStorage], Awaitable[T]]) -> T:
+        """Change something that is no session, in the page cache. No schedule point."""
+        done = await change(self.store)
+        self._changes.append(change)
+        return done
 
     def sync(self) -> None:
         """Whatever is in the page cache is on the disk from now on."""
-        self._synced = len(self.writes)
+        self._synced = len(self._changes)
 
 
 class SimulatedStorage(ISessionStorage):
@@ -199,6 +219,33 @@ class SimulatedStorage(ISessionStorage):
         await self._enter("list_sessions")
         return await self._disk.store.list_sessions(query)
 
+    async def read_turn(self, key: int, turn_no: int) -> TurnRecord | None:
+        await self._enter("read_turn")
+        found = await self._disk.store.read_turn(key, turn_no)
+        await self._leave()
+        return found
+
+    async def find_claim(self, scope: str, method: str, key: str) -> Claim | None:
+        await self._enter("find_claim")
+        found = await self._disk.store.find_claim(scope, method, key)
+        await self._leave()
+        return found
+
+    async def sweep_claims(self, before_us: int, limit: int) -> int:
+        return await self._change(
+            "sweep_claims", lambda store: store.sweep_claims(before_us, limit)
+        )
+
+    async def load_purges(self, now_us: int, limit: int) -> Sequence[Purge]:
+        await self._enter("load_purges")
+        return await self._disk.store.load_purges(now_us, limit)
+
+    async def settle_purge(self, purge: Purge, *, retry_us: int | None, error: str | None) -> None:
+        await self._change(
+            "settle_purge",
+            lambda store: store.settle_purge(purge, retry_us=retry_us, error=error),
+        )
+
     async def commit(self, writes: Sequence[SessionWrite]) -> Sequence[WriteOutcome]:
         self._check_batch(writes)
         self._is_committing = True
@@ -232,6 +279,16 @@ class SimulatedStorage(ISessionStorage):
             self._disk.sync()
         self._crash_if("after")
         return outcomes
+
+    async def _change(
+        self, method: str, change: Callable[[InMemorySessionStorage], Awaitable[T]]
+    ) -> T:
+        await self._enter(method)
+        done = await self._disk.change(change)
+        await self._leave()
+        if self._is_synced:
+            self._disk.sync()
+        return done
 
     def _crash_if(self, when: str) -> None:
         crash = self._crash

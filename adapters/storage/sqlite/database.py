@@ -23,24 +23,29 @@ from .checkpoint import CHECKPOINT_BYTES, Checkpoints
 from .connection import Connection
 from .files import prepare
 from .lock import FileLock
-from .maintenance import Maintenance
+from .maintenance import FIRST_ROWS, MOST_ROWS, Maintenance, next_slice
 from .mapping import damaged, storage_error
 from .schedule import ScheduledBackups
+from .statements import DELETE_PURGE, RETRY_PURGE, SWEEP_CLAIMS
 from .writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from ....actors.model import (
+        Claim,
         MessageQuery,
         MessageRecord,
+        Purge,
         SessionQuery,
         SessionRecord,
         SessionWrite,
         StoredSession,
+        TurnRecord,
     )
     from ....actors.ports import Backup, Verification, WriteOutcome
     from .connection import JobConnection
+    from .rows import Row
     from .schedule import Schedule
 
 T = TypeVar("T")
@@ -144,8 +149,7 @@ class Database:
     async def commit(self, writes: Sequence[SessionWrite]) -> list[WriteOutcome]:
         """All in one transaction, in one hop."""
         outcomes = await self._run(self._writer_connection, partial(self._commit, writes))
-        if self._options.wal and self.checkpoints.is_due():
-            self._start(self._checkpoint())
+        self._checkpoint_if_due()
         return outcomes
 
     async def read_back(self, session_ids: Sequence[str]) -> list[StoredSession | None]:
@@ -173,6 +177,38 @@ class Database:
         """Sessions of one user."""
         return await self._read(partial(queries.list_sessions, query))
 
+    async def read_turn(self, key: int, turn_no: int) -> TurnRecord | None:
+        """A turn by its number."""
+        return await self._read(partial(queries.turn, key, turn_no))
+
+    async def find_claim(self, scope: str, method: str, key: str) -> Claim | None:
+        """What was done under an idempotency key."""
+        return await self._read(partial(queries.find_claim, scope, method, key))
+
+    async def sweep_claims(self, before_us: int, limit: int) -> int:
+        """In transactions of some milliseconds, with the commits that arrive in between."""
+        swept, rows = 0, FIRST_ROWS
+        while swept < limit:
+            wanted = min(rows, limit - swept)
+            touched, seconds = await self._change(SWEEP_CLAIMS, (before_us, wanted))
+            swept += touched
+            if touched < wanted:
+                break
+            rows = next_slice(wanted, seconds, MOST_ROWS)
+        return swept
+
+    async def load_purges(self, now_us: int, limit: int) -> list[Purge]:
+        """What is due in the outbox."""
+        return await self._read(partial(queries.load_purges, now_us, limit))
+
+    async def settle_purge(self, purge: Purge, retry_us: int | None, error: str | None) -> None:
+        """Off the queue, or due again later."""
+        name = (purge.provider, purge.provider_session_id)
+        if retry_us is None:
+            await self._change(DELETE_PURGE, name)
+        else:
+            await self._change(RETRY_PURGE, (*name, retry_us, error))
+
     async def optimize(self) -> None:
         """Tidy up between the commits."""
         await self._mapped(self.maintenance.optimize())
@@ -190,11 +226,31 @@ class Database:
     def _commit(
         self, writes: Sequence[SessionWrite], connection: JobConnection
     ) -> list[WriteOutcome]:
-        if self._options.wal and self.checkpoints.is_over():
-            self.checkpoints.run(self.writer, connection)
-            if self.checkpoints.is_over():
-                return [_no_room_in_wal(self._options.wal_limit_bytes) for _ in writes]
+        if not self._has_room(connection):
+            return [_no_room_in_wal(self._options.wal_limit_bytes) for _ in writes]
         return self.writer.commit(writes, connection)
+
+    async def _change(self, text: str, row: Row) -> tuple[int, float]:
+        """As `Writer.change`, behind the commits that were handed over before."""
+
+        def job(connection: JobConnection) -> tuple[int, float]:
+            if not self._has_room(connection):
+                raise _no_room_in_wal(self._options.wal_limit_bytes)
+            return self.writer.change(text, row, connection)
+
+        done = await self._run(self._writer_connection, job)
+        self._checkpoint_if_due()
+        return done
+
+    def _has_room(self, connection: JobConnection) -> bool:
+        if not self._options.wal or not self.checkpoints.is_over():
+            return True
+        self.checkpoints.run(self.writer, connection)
+        return not self.checkpoints.is_over()
+
+    def _checkpoint_if_due(self) -> None:
+        if self._options.wal and self.checkpoints.is_due():
+            self._start(self._checkpoint())
 
     async def _checkpoint(self) -> None:
         try:

@@ -35,6 +35,9 @@ SLICE_SECONDS = 0.005
 """How long a job of `optimize` should take: a commit that arrives meanwhile waits as long."""
 FIRST_PAGES = 16
 MOST_PAGES = 4096
+FIRST_ROWS = 16
+MOST_ROWS = 128
+"""Of a sweep: each may be on a page of its own that is not in memory."""
 INCREMENTAL = 2
 """What `PRAGMA auto_vacuum` says then."""
 PROBLEMS = 100
@@ -86,7 +89,7 @@ class Maintenance:
             while free > 0 and not self._hurry:
                 seconds = await self._write(partial(_vacuum, pages))
                 free -= pages
-                pages = min(MOST_PAGES, max(1, int(pages * SLICE_SECONDS / max(seconds, 1e-6))))
+                pages = next_slice(pages, seconds, MOST_PAGES)
                 if self._wal and self._checkpoints.is_due():
                     await self._connection.run(partial(self._checkpoints.run, self._writer))
             await self._write(_refresh_statistics)
@@ -139,6 +142,11 @@ class Maintenance:
         finally:
             self._reading = None
             await reading.close()
+
+
+def next_slice(size: int, seconds: float, most: int) -> int:
+    """How large the next job should be after one of this size that took this long."""
+    return min(most, max(1, int(size * SLICE_SECONDS / max(seconds, 1e-6))))
 
 
 def _free_pages(connection: sqlite3.Connection) -> int:

@@ -10,13 +10,19 @@ from typing import TYPE_CHECKING
 from ....actors.model import SessionStatus
 from .mapping import is_damage
 from .rows import (
+    CLAIM,
+    CLAIM_NAME,
     DOCUMENTS,
     MESSAGE,
+    PURGE,
     SESSION,
     TURN,
+    read_claim,
     read_message,
+    read_purge,
     read_session,
     read_stored,
+    read_turn,
     row_id,
 )
 from .schema import SEQ_BITS, SEQ_MAX
@@ -25,11 +31,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ....actors.model import (
+        Claim,
         MessageQuery,
         MessageRecord,
+        Purge,
         SessionQuery,
         SessionRecord,
         StoredSession,
+        TurnRecord,
     )
 
 logger = logging.getLogger("langswarm.core.session")
@@ -57,6 +66,16 @@ _LAST_ID = 2**63 - 1
 
 # The index alone has all of it: no damaged row is touched.
 _KEYS_OF_USER = "SELECT key FROM sessions WHERE user_id = ? ORDER BY key DESC"
+
+
+_TURN = f"SELECT {', '.join(TURN)} FROM turns WHERE id = ?"
+_FIND_CLAIM = (
+    f"SELECT {', '.join(CLAIM)} FROM claims "
+    f"WHERE {' AND '.join(f'{name} = ?' for name in CLAIM_NAME)}"
+)
+_DUE_PURGES = (
+    f"SELECT {', '.join(PURGE)} FROM provider_purges WHERE due_us <= ? ORDER BY due_us, id LIMIT ?"
+)
 
 
 @cache
@@ -125,6 +144,7 @@ def read_messages(
         ("created_us >= ?", query.since_us),
         ("created_us < ?", query.until_us),
         ("message_id = ?", query.message_id),
+        ("turn_no = ?", query.turn_no),
     )
     for condition, value in wanted:
         if value is not None:
@@ -176,6 +196,29 @@ def list_sessions(query: SessionQuery, connection: sqlite3.Connection) -> list[S
                 raise
             logger.exception("session %s is damaged and left out of a list", key)
     return found
+
+
+def turn(key: int, turn_no: int, connection: sqlite3.Connection) -> TurnRecord | None:
+    """The turn of that number."""
+    if not 0 < turn_no <= SEQ_MAX:
+        return None
+    row = connection.execute(_TURN, (row_id(key, turn_no),)).fetchone()
+    return None if row is None else read_turn(row)
+
+
+def find_claim(scope: str, method: str, key: str, connection: sqlite3.Connection) -> Claim | None:
+    """What was done under this idempotency key."""
+    name = (scope, method, key)
+    if not all(map(_is_storable, name)):
+        return None
+    row = connection.execute(_FIND_CLAIM, name).fetchone()
+    return None if row is None else read_claim(row)
+
+
+def load_purges(now_us: int, limit: int, connection: sqlite3.Connection) -> list[Purge]:
+    """Those that are due, the one that is due longest first."""
+    rows = connection.execute(_DUE_PURGES, (now_us, max(limit, 0))).fetchall()
+    return [read_purge(row) for row in rows]
 
 
 def _is_storable(text: str) -> bool:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from ....actors.model import (
     EMPTY_JSON,
+    Claim,
     Counters,
     MessageRecord,
+    Purge,
     Role,
     SessionDocuments,
     SessionRecord,
@@ -71,6 +73,11 @@ TURN = (
     "idempotency_key",
     "payload_hash",
 )
+
+CLAIM_NAME = ("scope", "method", "key")
+CLAIM = (*CLAIM_NAME, "payload_hash", "created_us", "session_id", "result")
+PURGE_NAME = ("provider", "provider_session_id")
+PURGE = (*PURGE_NAME, "queued_us", "due_us", "attempts", "last_error")
 
 # Enum members by text: a lookup costs a third of a call of the enum.
 _ROLES = {role.value: role for role in Role}
@@ -164,6 +171,31 @@ def turn_row(key: int, turn: TurnRecord) -> Row:
     )
 
 
+def claim_row(claim: Claim) -> Row:
+    """The values of CLAIM."""
+    return (
+        claim.scope,
+        claim.method,
+        claim.key,
+        claim.payload_hash,
+        claim.created_us,
+        claim.session_id,
+        claim.result,
+    )
+
+
+def purge_row(purge: Purge) -> Row:
+    """The values of PURGE."""
+    return (
+        purge.provider,
+        purge.provider_session_id,
+        purge.queued_us,
+        purge.due_us,
+        purge.attempts,
+        purge.last_error,
+    )
+
+
 SESSION = (*SESSION_FIXED, *SESSION_CHANGING)
 
 
@@ -246,6 +278,16 @@ def read_turn(row: Sequence[Any]) -> TurnRecord:
         idempotency_key=row[11],
         payload_hash=row[12],
     )
+
+
+def read_claim(row: Sequence[Any]) -> Claim:
+    """From a row of CLAIM."""
+    return Claim(**dict(zip(CLAIM, row, strict=True)))
+
+
+def read_purge(row: Sequence[Any]) -> Purge:
+    """From a row of PURGE."""
+    return Purge(**dict(zip(PURGE, row, strict=True)))
 
 
 def _json(text: str) -> str | None:

@@ -27,6 +27,10 @@ what a kill has left behind, at a price that does not depend on how much is stor
 `provider_purges` is the outbox of conversations that are kept by a provider and are to be deleted
 there: whoever deletes the session here adds a row in the same transaction.
 
+`claims` says what was done under an idempotency key. It is found by all three parts of its name,
+so these are its b-tree, without a rowid beside it; `claims_created` is how the old ones are swept.
+Both cost what they cost only where a call has such a key.
+
 The tables are a ladder: STEPS[n] leads from version n to version n + 1, and a new file climbs all
 of it. Everything is created in one transaction before the switch to WAL, so a file on disk is
 either empty or recognisably ours, also after a kill in mid-creation. A step that has been released
@@ -154,9 +158,27 @@ CREATE INDEX provider_purges_due ON provider_purges (due_us)
 """,
 )
 
+_CLAIMS = (
+    """
+CREATE TABLE claims (
+    scope TEXT NOT NULL,
+    method TEXT NOT NULL,
+    key TEXT NOT NULL,
+    payload_hash BLOB NOT NULL,
+    created_us INTEGER NOT NULL,
+    session_id TEXT NOT NULL,
+    result INTEGER NOT NULL,
+    PRIMARY KEY (scope, method, key)
+) STRICT, WITHOUT ROWID
+""",
+    """
+CREATE INDEX claims_created ON claims (created_us)
+""",
+)
+
 STEPS = tuple(
     tuple(statement.strip() for statement in step)
-    for step in (_SESSIONS_AND_MESSAGES, _PROVIDER_PURGES)
+    for step in (_SESSIONS_AND_MESSAGES, _PROVIDER_PURGES, _CLAIMS)
 )
 USER_VERSION = len(STEPS)
 

@@ -11,8 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .rows import (
+    CLAIM,
+    CLAIM_NAME,
     DOCUMENTS,
     MESSAGE,
+    PURGE,
+    PURGE_NAME,
     SESSION,
     SESSION_CHANGING,
     SESSION_FENCE,
@@ -62,6 +66,38 @@ MARK_MESSAGES = "UPDATE messages SET finish_reason = ?2 WHERE id = ?1"
 
 CLEAR_MESSAGES = "DELETE FROM messages WHERE id BETWEEN ? AND ?"
 """Rows of first id, last id."""
+
+HIDE_MESSAGES = "UPDATE messages SET hidden_by = ?3 WHERE id BETWEEN ?1 AND ?2 AND hidden_by = 0"
+"""Rows of first id, last id, hidden_by."""
+
+# Not INSERT OR ...: that would take a value of a wrong type for a row that is there already.
+_PUT = ", ".join(f"{name} = excluded.{name}" for name in CLAIM if name not in CLAIM_NAME)
+PUT_CLAIMS = (
+    f"{_insert('claims', CLAIM)} ON CONFLICT ({', '.join(CLAIM_NAME)}) DO UPDATE SET {_PUT}"
+)
+"""Rows of CLAIM."""
+
+QUEUE_PURGES = (
+    f"{_insert('provider_purges', PURGE)} ON CONFLICT ({', '.join(PURGE_NAME)}) DO NOTHING"
+)
+"""Rows of PURGE."""
+
+SWEEP_CLAIMS = f"""
+    DELETE FROM claims WHERE ({", ".join(CLAIM_NAME)}) IN (
+        SELECT {", ".join(CLAIM_NAME)} FROM claims WHERE created_us < ? ORDER BY created_us LIMIT ?
+    )
+"""
+"""A row of the time, how many."""
+
+_THE_PURGE = _assignments(PURGE_NAME, 1, " AND ")
+DELETE_PURGE = f"DELETE FROM provider_purges WHERE {_THE_PURGE}"
+"""A row of PURGE_NAME."""
+
+RETRY_PURGE = (
+    "UPDATE provider_purges SET due_us = ?3, last_error = ?4, attempts = attempts + 1 "
+    f"WHERE {_THE_PURGE}"
+)
+"""A row of PURGE_NAME + due_us, last_error."""
 
 
 def run_rows(connection: sqlite3.Connection, text: str, rows: Sequence[Row]) -> int:

@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ....actors.model import (
+        Claim,
         MessageQuery,
         MessageRecord,
+        Purge,
         SessionQuery,
         SessionRecord,
         SessionWrite,
         StoredSession,
+        TurnRecord,
     )
     from ....actors.ports import Backup, Verification, WriteOutcome
     from ..loop_thread import LoopThread
@@ -208,6 +211,26 @@ class SQLiteSessionStorage(ISessionStorage):
     async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
         thread, database = self._checked()
         return await thread.call(database.list_sessions, query)
+
+    async def read_turn(self, key: int, turn_no: int) -> TurnRecord | None:
+        thread, database = self._checked()
+        return await thread.call(database.read_turn, key, turn_no)
+
+    async def find_claim(self, scope: str, method: str, key: str) -> Claim | None:
+        thread, database = self._checked()
+        return await thread.call(database.find_claim, scope, method, key)
+
+    async def sweep_claims(self, before_us: int, limit: int) -> int:
+        thread, database = self._checked()
+        return await thread.call(database.sweep_claims, before_us, limit)
+
+    async def load_purges(self, now_us: int, limit: int) -> Sequence[Purge]:
+        thread, database = self._checked()
+        return await thread.call(database.load_purges, now_us, limit)
+
+    async def settle_purge(self, purge: Purge, *, retry_us: int | None, error: str | None) -> None:
+        thread, database = self._checked()
+        await thread.call(database.settle_purge, purge, retry_us, error)
 
     async def optimize(self) -> None:
         thread, database = self._checked()

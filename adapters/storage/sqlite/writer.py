@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -29,19 +30,25 @@ from .mapping import is_failed_sync, is_of_the_place, storage_error
 from .rows import (
     Row,
     changing_row,
+    claim_row,
     documents_row,
     fixed_row,
     message_row,
+    purge_row,
     row_id,
     turn_row,
 )
+from .schema import SEQ_MAX
 from .statements import (
     CLEAR_MESSAGES,
+    HIDE_MESSAGES,
     INSERT_MESSAGES,
     INSERT_SESSIONS,
     INSERT_TURNS,
     MARK_MESSAGES,
+    PUT_CLAIMS,
     PUT_DOCUMENTS,
+    QUEUE_PURGES,
     UPDATE_SESSIONS,
     UPDATE_TURNS,
     run_rows,
@@ -74,10 +81,13 @@ class _Rows:
     changed: list[Row] = attrs.field(factory=list[Row])
     documents: list[Row] = attrs.field(factory=list[Row])
     cleared: list[Row] = attrs.field(factory=list[Row])
+    hidden: list[Row] = attrs.field(factory=list[Row])
     messages: list[Row] = attrs.field(factory=list[Row])
     marks: list[Row] = attrs.field(factory=list[Row])
     opened: list[Row] = attrs.field(factory=list[Row])
     closed: list[Row] = attrs.field(factory=list[Row])
+    claims: list[Row] = attrs.field(factory=list[Row])
+    purges: list[Row] = attrs.field(factory=list[Row])
 
     def add(self, write: SessionWrite, key: int) -> None:
         """Take one write apart."""
@@ -91,15 +101,26 @@ class _Rows:
             self.new.append(fixed_row(key, record) + changing_row(record))
         if write.documents_changed or not expected:
             self.documents.append((key, *documents_row(after.documents)))
-        if write.clear_through_seq:
-            self.cleared.append((row_id(key, 0), row_id(key, write.clear_through_seq)))
+        if write.clear_through_seq or write.hides or write.marks:
+            self._change_stored(write, key)
         for message in write.messages:
             self.messages.append(message_row(key, message))
-        if write.marks:
-            for seq, finish_reason in dict(write.marks).items():
-                self.marks.append((row_id(key, seq), finish_reason))
         if write.turn is not None:
             (self.opened if write.opens_turn else self.closed).append(turn_row(key, write.turn))
+        if write.claim is not None:
+            self.claims.append(claim_row(write.claim))
+        if write.purges:
+            self.purges.extend(map(purge_row, write.purges))
+
+    def _change_stored(self, write: SessionWrite, key: int) -> None:
+        if write.clear_through_seq:
+            self.cleared.append((row_id(key, 0), row_id(key, write.clear_through_seq)))
+        for seq, finish_reason in dict(write.marks).items():
+            self.marks.append((row_id(key, seq), finish_reason))
+        for first_seq, last_seq, by in write.hides:
+            first, last = max(first_seq, 1), min(last_seq, SEQ_MAX)
+            if first <= last:  # beyond them are the rows of other sessions
+                self.hidden.append((row_id(key, first), row_id(key, last), by))
 
     def apply(self, connection: sqlite3.Connection) -> None:
         """Write it all; the fence first, so that a stale writer changes nothing else."""
@@ -108,11 +129,14 @@ class _Rows:
             raise _MisfitError("another revision or epoch is stored")
         run_rows(connection, PUT_DOCUMENTS, self.documents)
         run_rows(connection, CLEAR_MESSAGES, self.cleared)
+        run_rows(connection, HIDE_MESSAGES, self.hidden)
         run_rows(connection, INSERT_MESSAGES, self.messages)
         run_rows(connection, MARK_MESSAGES, self.marks)
         run_rows(connection, INSERT_TURNS, self.opened)
         if run_rows(connection, UPDATE_TURNS, self.closed) != len(self.closed):
             raise _MisfitError("the turn is not stored")
+        run_rows(connection, PUT_CLAIMS, self.claims)
+        run_rows(connection, QUEUE_PURGES, self.purges)
 
 
 class Writer:
@@ -163,6 +187,22 @@ class Writer:
         self.refused += len(outcomes) - committed
         return outcomes
 
+    def change(self, text: str, row: Row, connection: JobConnection) -> tuple[int, float]:
+        """One statement in a transaction of its own: rows touched, seconds without the commit.
+
+        Raises StorageError as the outcome of a write would be.
+        """
+        self.check()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            began = time.monotonic()
+            touched = run_rows(connection, text, (row,))
+            seconds = time.monotonic() - began
+            self._commit(connection)
+        except Exception as error:
+            raise self._unsettled(error, connection) from error
+        return touched, seconds
+
     def _settle(
         self, writes: Sequence[SessionWrite], keys: Sequence[int], connection: JobConnection
     ) -> list[WriteOutcome]:
@@ -180,11 +220,16 @@ class Writer:
                 self.repeated += 1
                 return self._one_by_one(writes, keys, connection)
         except Exception as error:  # noqa: BLE001 - every caller must get an answer
-            _roll_back(connection)
-            connection.doubt(error.__cause__ if isinstance(error.__cause__, Exception) else error)
-            self.note(error)
-            mapped = error if isinstance(error, StorageError) else storage_error(error)
+            mapped = self._unsettled(error, connection)
             return [_copy(mapped, mapped.outcome) for _ in writes]
+
+    def _unsettled(self, error: Exception, connection: JobConnection) -> StorageError:
+        """Undo what the transaction has done, and say why."""
+        _roll_back(connection)
+        connection.doubt(error.__cause__ if isinstance(error.__cause__, Exception) else error)
+        self.note(error)
+        mapped = error if isinstance(error, StorageError) else storage_error(error)
+        return _copy(mapped, mapped.outcome)
 
     def _all_at_once(
         self, writes: Sequence[SessionWrite], keys: Sequence[int], connection: sqlite3.Connection
