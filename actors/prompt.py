@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 # The objects around a text, and those of a window; measured, right within a factor of two.
-_MESSAGE_OVERHEAD_BYTES = 160
-_WINDOW_OVERHEAD_BYTES = 400
+_MESSAGE_OVERHEAD_BYTES = 120
+_WINDOW_OVERHEAD_BYTES = 300
 
 _role_of = attrgetter("role")
 

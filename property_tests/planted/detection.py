@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..comparing import check_agreement
 from ..fairness import check_fairness, crowded_program
+from ..prompts import check_prompts, random_histories
 from ..running import BrokenPromiseError, run
 from ..strategies import random_program
 from ..workload import calm_program
@@ -35,10 +36,15 @@ def _agreement(source: random.Random, _: Backend) -> None:
     check_agreement(program, source.randrange(2**32), source.randrange(2**32))
 
 
+def _prompt(source: random.Random, _: Backend) -> None:
+    check_prompts(random_histories(source))
+
+
 PROPERTIES: dict[str, Property] = {
     "explanation": _explanation,
     "fairness": _fairness,
     "agreement": _agreement,
+    "prompt": _prompt,
 }
 
 
