@@ -140,7 +140,7 @@ class ISessionStorage(ABC):
     async def sweep_claims(self, before_us: int, limit: int) -> int:
         """Delete up to `limit` claims that were made before `before_us`; returns how many.
 
-        Durable like a commit, and in steps that let commits through in between: none waits for
+        Durable like a commit. Done in steps that let commits through in between: none waits for
         more than 50 ms and a sync.
         """
 
@@ -285,6 +285,8 @@ class IGuests(ABC):
 
     has_middleware: bool = False
     """False: `filter` need not be called."""
+    holds_back_answers: bool = False
+    """True: no part of an answer may be shown before `filter` has passed the whole of it."""
     filter_seconds: float = 0.0
     """How long `filter` takes at most, if all of them obey their cancellation."""
     is_listening: bool = False

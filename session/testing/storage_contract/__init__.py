@@ -13,9 +13,12 @@ from __future__ import annotations
 
 from langswarm.core.session.testing.storage_contract import (
     batches,
+    claims,
     durability,
+    hiding,
     lifetime,
     listing,
+    purges,
     reads,
     values,
     writes,
@@ -26,6 +29,9 @@ __all__ = ["CONTRACT", "DURABILITY", "ContractBrokenError", "StorageCase"]
 
 CONTRACT: tuple[StorageCase, ...] = (
     *writes.part.cases,
+    *hiding.part.cases,
+    *claims.part.cases,
+    *purges.part.cases,
     *batches.part.cases,
     *reads.part.cases,
     *listing.part.cases,

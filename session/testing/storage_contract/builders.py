@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 from langswarm.core.session.actors.model import (
+    Claim,
     MessageQuery,
     MessageRecord,
+    Purge,
     Role,
     SessionDocuments,
     SessionRecord,
@@ -103,6 +105,26 @@ def close_turn(stored: StoredSession, **changes: Any) -> SessionWrite:
     )
     answer = message(seq, role=Role.ASSISTANT, finish_reason="stop", turn_no=turn.turn_no)
     return change(stored, answer, record={"open_turn_no": 0}, turn=turn)
+
+
+def claim(key: str = "k", **changes: Any) -> Claim:
+    """What was done to the session "s" under this key."""
+    plain = Claim(
+        scope="s",
+        method="send_message",
+        key=key,
+        payload_hash=b"hash",
+        created_us=START_US,
+        session_id="s",
+        result=1,
+    )
+    return attrs.evolve(plain, **changes)
+
+
+def purge(name: str = "conv", **changes: Any) -> Purge:
+    """A conversation to be deleted, due since it was queued."""
+    plain = Purge(provider="mock", provider_session_id=name, queued_us=START_US, due_us=START_US)
+    return attrs.evolve(plain, **changes)
 
 
 async def commit(storage: ISessionStorage, write: SessionWrite) -> StoredSession:

@@ -8,6 +8,7 @@ from langswarm.core.session.testing.storage_contract.builders import (
     ALL,
     START_US,
     change,
+    claim,
     close_turn,
     commit,
     contents,
@@ -16,6 +17,7 @@ from langswarm.core.session.testing.storage_contract.builders import (
     load_one,
     message,
     open_turn,
+    purge,
 )
 from langswarm.core.session.testing.storage_contract.case import (
     Make,
@@ -112,3 +114,47 @@ async def what_was_cleared_marked_and_refused_stays_so(make: Make) -> None:
         [(one.content, one.finish_reason) for one in found],
         [("text 2", "failed"), ("text 3", None)],
     )
+
+
+@part.unopened(promises.COMMIT)
+async def a_second_storage_finds_claims_purges_and_what_is_hidden(make: Make) -> None:
+    first, second = make(), make()
+    await first.open()
+    stored = await commit(first, change(await create(first), *map(message, (1, 2, 3))))
+    done, asked = claim(payload_hash=b"\0\xff"), purge(last_error="why", attempts=2)
+    await commit(first, change(stored, hides=((2, 3, 4),), claim=done, purges=(asked,)))
+    await first.close()
+    await second.open()
+    expect_equal("the claim", await second.find_claim("s", "send_message", "k"), done)
+    expect_equal("the purges", list(await second.load_purges(START_US, 9)), [asked])
+    found = await second.read_messages(stored.record.key, ALL)
+    expect_equal("hidden_by", [one.hidden_by for one in found], [0, 4, 4])
+
+
+@part.unopened(promises.SWEPT_FOR_GOOD)
+async def claims_that_were_swept_stay_so(make: Make) -> None:
+    first, second = make(), make()
+    await first.open()
+    stored = await commit(first, change(await create(first), claim=claim("old")))
+    young = claim("young", created_us=START_US + 1)
+    await commit(first, change(stored, claim=young))
+    swept = await first.sweep_claims(START_US + 1, 9)
+    expect_equal("the number of claims swept", swept, 1)
+    await first.close()
+    await second.open()
+    expect_equal("the old one", await second.find_claim("s", "send_message", "old"), None)
+    expect_equal("the young one", await second.find_claim("s", "send_message", "young"), young)
+
+
+@part.unopened(promises.SETTLED_FOR_GOOD)
+async def purges_that_were_settled_stay_so(make: Make) -> None:
+    first, second = make(), make()
+    await first.open()
+    done, failed = purge("done"), purge("failed")
+    await commit(first, change(await create(first), purges=(done, failed)))
+    await first.settle_purge(done, retry_us=None, error=None)
+    await first.settle_purge(failed, retry_us=START_US + 5, error="why")
+    await first.close()
+    await second.open()
+    retried = purge("failed", due_us=START_US + 5, attempts=1, last_error="why")
+    expect_equal("the purges", list(await second.load_purges(START_US + 5, 9)), [retried])

@@ -21,6 +21,7 @@ from langswarm.core.session.testing.storage_contract.builders import (
     message,
     new,
     open_turn,
+    purge,
 )
 from langswarm.core.session.testing.storage_contract.case import (
     Part,
@@ -92,6 +93,11 @@ async def _refuses_every_call(storage: ISessionStorage) -> None:
         "load_unfinished": lambda: storage.load_unfinished(1),
         "read_messages": lambda: storage.read_messages(1, ALL),
         "list_sessions": lambda: storage.list_sessions(SessionQuery(user_id="ann", limit=1)),
+        "read_turn": lambda: storage.read_turn(1, 1),
+        "find_claim": lambda: storage.find_claim("s", "send_message", "k"),
+        "sweep_claims": lambda: storage.sweep_claims(1, 1),
+        "load_purges": lambda: storage.load_purges(1, 1),
+        "settle_purge": lambda: storage.settle_purge(purge(), retry_us=None, error=None),
     }
     for name, call in calls.items():
         await expect_closed(f"{name}()", call)

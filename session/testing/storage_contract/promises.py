@@ -63,6 +63,33 @@ LIST = (
     f"{_PORT}.list_sessions: A page of a user's sessions, newest first: by key, which rises with "
     "every new one."
 )
+READ_TURN = (
+    f"{_PORT}.read_turn: The turn of that number of the session `key`, open or closed; None: there "
+    "is none."
+)
+FIND_CLAIM = (
+    f"{_PORT}.find_claim: What was last done under this idempotency key; None: nothing, or it was "
+    "swept."
+)
+SWEEP = (
+    f"{_PORT}.sweep_claims: Delete up to `limit` claims that were made before `before_us`; returns "
+    "how many."
+)
+SWEPT_FOR_GOOD = f"{_PORT}.sweep_claims: Durable like a commit."
+SWEEP_IN_STEPS = (
+    f"{_PORT}.sweep_claims: Done in steps that let commits through in between: none waits for more "
+    "than 50 ms and a sync."
+)
+LOAD_PURGES = (
+    f"{_PORT}.load_purges: Up to `limit` purges that are due at `now_us`, the one that is due "
+    "longest first."
+)
+SETTLE = (
+    f"{_PORT}.settle_purge: Take a purge off the queue, or with `retry_us` make it due again then."
+)
+RETRY = f"{_PORT}.settle_purge: What is due again has one more attempt and `error` as its last one."
+SETTLED_FOR_GOOD = f"{_PORT}.settle_purge: Durable like a commit."
+NOT_QUEUED = f"{_PORT}.settle_purge: A purge that is not in the queue is left at that."
 
 HEALTH = f"{_PORT}.health: How it is, from what is known already: plain, cheap, never raises."
 OPTIMIZE = f"{_PORT}.optimize: Tidy up, in steps that let commits through in between."
@@ -74,15 +101,26 @@ NO_BACKUP = (
 VERIFY = f"{_PORT}.verify: Look at everything that is stored, while commits go on."
 
 WRITE_ORDER = (
-    "SessionWrite: Order within the write: clear, then insert messages, then mark, then turn and "
-    "session."
+    "SessionWrite: Order within the write: clear, hide, insert messages, mark, turn, claim, "
+    "purges, session."
 )
-CLEAR = "SessionWrite.clear_through_seq: Delete all messages up to this seq; 0: none."
+CLEAR = (
+    "SessionWrite.clear_through_seq: Delete all messages up to this seq, hidden ones too; 0: none."
+)
+HIDES = (
+    "SessionWrite.hides: (first_seq, last_seq, by), both inclusive: the visible ones among them "
+    "get `hidden_by=by`."
+)
 MARKS = "SessionWrite.marks: (seq, finish_reason) of stored messages to change."
 TURN = (
     "SessionWrite.turn: Insert this turn where `opens_turn`, else update the stored one of the "
     "same number."
 )
+CLAIM = (
+    "SessionWrite.claim: Put; it replaces the stored one of the same scope, method and key, "
+    "whoever wrote that."
+)
+PURGES = "SessionWrite.purges: Queue these; one that is there already stays as it is."
 CONFLICT = (
     "Conflict: The write was refused: the storage holds another revision (0: no such session) or "
     "epoch."
@@ -91,6 +129,7 @@ FOR_PROMPT = (
     "MessageQuery.for_prompt: Only user and assistant messages that a prompt may hold: those of "
     "failed turns are not."
 )
+OF_TURN = "MessageQuery.turn_no: Only messages of this turn."
 NOT_DELETED = "SessionQuery.status: None: all but the deleted ones."
 ACTIVE_SINCE = "SessionQuery.active_since_us: Inclusive, on the time of the last commit."
 BEFORE_KEY = "SessionQuery.before_key: Exclusive; the key of the last one of the page before."

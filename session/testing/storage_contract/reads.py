@@ -95,6 +95,47 @@ async def unfinished_sessions_come_in_pages_until_all_are_closed(storage: ISessi
     expect_equal("the unfinished ones", sorted(found), [f"s{number}" for number in range(5)])
 
 
+# ---------------------------------------------------------------- turns
+
+
+@part.opened(promises.READ_TURN)
+async def reading_a_turn_finds_it_open_and_closed_with_every_field(
+    storage: ISessionStorage,
+) -> None:
+    first = open_turn(await create(storage), idempotency_key="k", payload_hash=b"\0\xff")
+    opened = await commit(storage, first)
+    key = opened.record.key
+    expect_equal("the open turn", await storage.read_turn(key, 1), first.turn)
+    close = close_turn(
+        opened,
+        state=TurnState.FAILED,
+        partial_text="so far",
+        error_code="internal",
+        error_text="why",
+        input_tokens=3,
+        output_tokens=4,
+    )
+    closed = await commit(storage, close)
+    expect_equal("the closed turn", await storage.read_turn(key, 1), close.turn)
+    second = open_turn(closed, turn_no=2, replaces=1)
+    await commit(storage, second)
+    expect_equal("the turn before", await storage.read_turn(key, 1), close.turn)
+    expect_equal("the turn behind", await storage.read_turn(key, 2), second.turn)
+
+
+@part.opened(promises.READ_TURN)
+async def reading_a_turn_finds_none_where_none_is(storage: ISessionStorage) -> None:
+    keys: list[int] = []
+    for name in ("a", "b", "c"):
+        stored = await commit(storage, open_turn(await create(storage, name)))
+        keys.append(stored.record.key)
+    for key in (*keys, 12345):
+        for turn_no in (-1, 0, 2, 2**32, 2**32 + 1, 2**33 + 1):
+            found = await storage.read_turn(key, turn_no)
+            expect_equal(f"turn {turn_no} of session {key}", found, None)
+    expect_equal("turn 1 of no session", await storage.read_turn(12345, 1), None)
+
+
 # ---------------------------------------------------------------- messages
 
 
@@ -191,6 +232,22 @@ async def reading_messages_finds_those_that_a_prompt_may_hold(storage: ISessionS
         (MessageQuery(for_prompt=True, limit=5), "4 7 8 9 10"),
     ):
         found = " ".join(await contents(storage, key, query))
+        expect_equal(f"the messages for {query}", found, expected)
+
+
+@part.opened(promises.OF_TURN)
+async def reading_messages_finds_those_of_a_turn(storage: ISessionStorage) -> None:
+    messages = [message(seq, str(seq), turn_no=seq // 3) for seq in range(1, 9)]
+    messages[4] = attrs.evolve(messages[4], hidden_by=2)
+    stored = await commit(storage, change(await create(storage), *messages))
+    for query, expected in (
+        (MessageQuery(turn_no=1, after_seq=0, before_seq=9), "3 4"),
+        (MessageQuery(turn_no=1, after_seq=3, before_seq=9, include_hidden=True), "4 5"),
+        (MessageQuery(turn_no=0, after_seq=0, before_seq=9), "1 2"),
+        (MessageQuery(turn_no=2, after_seq=0, before_seq=9, limit=1), "8"),
+        (MessageQuery(turn_no=3, after_seq=0, before_seq=9), ""),
+    ):
+        found = " ".join(await contents(storage, stored.record.key, query))
         expect_equal(f"the messages for {query}", found, expected)
 
 
