@@ -14,11 +14,15 @@ from langswarm.core.session import (
 from langswarm.core.session.actors.model import Committed, MessageQuery, SessionQuery
 from langswarm.core.session.testing import Backend, Fault, FaultyStorage, simulate
 from langswarm.core.session.testing.storage_contract.builders import (
+    START_US,
     change,
+    claim,
+    commit,
     contents,
     create,
     message,
     new,
+    purge,
 )
 
 if TYPE_CHECKING:
@@ -104,6 +108,27 @@ class TestACommit:
         assert await attempt(storage, "a", "b") == [Committed(1)]
 
 
+class TestASweepOrASettling:
+    @pytest.mark.parametrize(
+        "fault", [Fault.FULL, Fault.LOST_BEFORE, Fault.LOST_AFTER, Fault.RAISES_AFTER], ids=str
+    )
+    async def test_is_done_or_not_as_the_fault_says(
+        self, storage: FaultyStorage, fault: Fault
+    ) -> None:
+        await commit(storage, change(await create(storage), claim=claim(), purges=(purge(),)))
+        storage.fail("sweep_claims", fault)
+        storage.fail("settle_purge", fault)
+        with pytest.raises((StorageError, RuntimeError), match="planned"):
+            await storage.sweep_claims(START_US + 1, 9)
+        with pytest.raises((StorageError, RuntimeError), match="planned"):
+            await storage.settle_purge(purge(), retry_us=None, error=None)
+        is_there = (
+            await storage.find_claim("s", "send_message", "k") is not None,
+            len(await storage.load_purges(START_US, 9)) == 1,
+        )
+        assert is_there == (fault in NOT_STORED, fault in NOT_STORED)
+
+
 READS: dict[str, Callable[[FaultyStorage], Awaitable[object]]] = {
     "open": lambda storage: storage.open(),
     "load": lambda storage: storage.load(["s"]),
@@ -111,6 +136,11 @@ READS: dict[str, Callable[[FaultyStorage], Awaitable[object]]] = {
     "load_unfinished": lambda storage: storage.load_unfinished(1),
     "read_messages": lambda storage: storage.read_messages(1, MessageQuery()),
     "list_sessions": lambda storage: storage.list_sessions(SessionQuery(user_id="ann", limit=1)),
+    "read_turn": lambda storage: storage.read_turn(1, 1),
+    "find_claim": lambda storage: storage.find_claim("s", "send_message", "k"),
+    "sweep_claims": lambda storage: storage.sweep_claims(START_US, 1),
+    "load_purges": lambda storage: storage.load_purges(START_US, 1),
+    "settle_purge": lambda storage: storage.settle_purge(purge(), retry_us=None, error=None),
     "optimize": lambda storage: storage.optimize(),
     "verify": lambda storage: storage.verify(),
     "close": lambda storage: storage.close(),

@@ -12,12 +12,13 @@ from langswarm.core.session.testing.storage_contract import (
     case,
 )
 
-from . import wrong_details, wrong_storages
+from . import wrong_claims, wrong_details, wrong_storages
 from .wrong_storages import AnswersInTheWrongOrder, RaisesForABadWrite
 
 WRONG = [
     value
-    for name, value in [*vars(wrong_storages).items(), *vars(wrong_details).items()]
+    for wrong in (wrong_storages, wrong_details, wrong_claims)
+    for name, value in vars(wrong).items()
     if isinstance(value, type)
     and issubclass(value, InMemorySessionStorage)
     and value is not InMemorySessionStorage

@@ -276,6 +276,8 @@ class ForgetsWhenClosed(Good):
         self._entries.clear()
         self._by_id.clear()
         self._by_user.clear()
+        self._claims.clear()
+        self._purges.clear()
         await super().close()
 
 
