@@ -196,3 +196,14 @@ async def test_g4_a_window_that_grew_is_as_full_as_one_read_again(memory: Store)
     """G4: the same prompt where the session never left memory."""
     expected = ["ok 1", "re ok 1", "mute 2", "mute 5", "mute 7", "ok 9", "re ok 9", "last"]
     assert await last_prompt(memory, 3600.0) == expected
+
+
+async def test_g11_a_huge_max_messages_is_read_in_pages(store: Store) -> None:
+    """G11: no single read is larger than a page, whatever max_messages says."""
+    provider = Echo()
+    async with store.manager(provider, idle_seconds=0.0) as manager:
+        session = await new_session(manager, session_config={"max_messages": 10**30})
+        await session.send_system_message("rule")
+        for text in ("1", "2"):
+            await session.send_message(text)
+    assert provider.prompts()[-1] == ["rule", "1", "answer to 1", "2"]
