@@ -97,8 +97,8 @@ class ClearsOnlyWhatIsVisible(Good):
         }
         outcomes = await super().commit(writes)
         for write in writes:
-            entry = self._by_id[write.after.record.session_id]
-            if write.clear_through_seq:
+            entry = self._by_id.get(write.after.record.session_id)
+            if entry is not None and write.clear_through_seq:
                 entry.messages[:0] = hidden[entry.key]
         return outcomes
 

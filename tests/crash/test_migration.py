@@ -34,6 +34,7 @@ TROUBLES: dict[str, tuple[Action, int]] = {
 def step_down(path: Path) -> None:
     """Make of a file what the first version would have left."""
     connection = sqlite3.connect(path)
+    connection.execute("DROP TABLE claims")
     connection.execute("DROP TABLE provider_purges")
     connection.execute("PRAGMA user_version = 1")
     connection.close()

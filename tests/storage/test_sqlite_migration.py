@@ -12,22 +12,40 @@ import pytest
 from langswarm.core.session import create_session_manager
 from langswarm.core.session.actors.errors import StorageError
 from langswarm.core.session.adapters.storage.sqlite import SQLiteSessionStorage, copying, schema
-from langswarm.core.session.testing.storage_contract.builders import create
+from langswarm.core.session.testing.storage_contract.builders import (
+    change,
+    claim,
+    commit,
+    create,
+    load_one,
+    purge,
+)
 
 from .inside import pragma
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-VERSION_1 = Path(__file__).with_name("data") / "version_1.sql"
+DATA = Path(__file__).with_name("data")
+OLD_VERSIONS = range(1, schema.USER_VERSION)
+
+
+def script_of(version: int) -> str:
+    return (DATA / f"version_{version}.sql").read_text()
+
+
+@pytest.fixture(params=OLD_VERSIONS)
+def version(request: pytest.FixtureRequest) -> int:
+    number: int = request.param
+    return number
 
 
 @pytest.fixture
-def old(path: Path) -> Path:
-    """A file as version 1 left it, in WAL mode."""
+def old(path: Path, version: int) -> Path:
+    """A file as an old version left it, in WAL mode."""
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA journal_mode = wal")
-    connection.executescript(VERSION_1.read_text())
+    connection.executescript(script_of(version))
     connection.close()
     return path
 
@@ -41,21 +59,24 @@ def schema_of(path: Path) -> Sequence[tuple[str, str]]:
 
 
 def rows_of(path: Path) -> dict[str, list[tuple[object, ...]]]:
-    """What version 1 knows."""
+    """All of it, table by table."""
     connection = sqlite3.connect(path)
-    tables = ("sessions", "session_documents", "messages", "turns")
+    names = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+    tables = [name for (name,) in connection.execute(names)]
     found = {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in tables}
     connection.close()
     return found
 
 
-async def test_every_row_of_version_1_is_there_after_the_step(old: Path) -> None:
+async def test_every_row_is_there_after_the_climb(old: Path) -> None:
     before = rows_of(old)
     storage = SQLiteSessionStorage(old)
     await storage.open()
     assert await pragma(storage, "user_version") == schema.USER_VERSION
     await storage.close()
-    assert rows_of(old) == before
+    after = rows_of(old)
+    assert {name: after[name] for name in before} == before
+    assert not [name for name in after if name not in before and after[name]]
     async with create_session_manager(SQLiteSessionStorage(old)) as manager:
         session = await manager.get_session("first")
         assert [m.content for m in await session.get_messages()] == ["Hello", "Good day"]
@@ -63,6 +84,21 @@ async def test_every_row_of_version_1_is_there_after_the_step(old: Path) -> None
         await session.send_message("Still here?")
         cut_off = await manager.get_session("open")
         assert (await cut_off.get_metrics()).interrupted_turns == 1
+
+
+async def test_what_an_old_version_knows_is_read_and_goes_on(old: Path, version: int) -> None:
+    storage = SQLiteSessionStorage(old)
+    await storage.open()
+    first = await load_one(storage, "first")
+    turn = await storage.read_turn(first.record.key, 1)
+    assert turn is not None
+    assert (turn.state, turn.output_tokens) == ("completed", 7)
+    purges = list(await storage.load_purges(16, 9))
+    assert [one.provider_session_id for one in purges] == (["conv_0"] if version > 1 else [])
+    await commit(storage, change(first, claim=claim(), purges=(purge(),), hides=((1, 2, 9),)))
+    assert await storage.find_claim("s", "send_message", "k") == claim()
+    assert list(await storage.load_purges(claim().created_us, 9)) == [*purges, purge()]
+    await storage.close()
 
 
 async def test_a_file_that_has_climbed_is_as_a_new_one(old: Path, tmp_path: Path) -> None:
@@ -74,16 +110,16 @@ async def test_a_file_that_has_climbed_is_as_a_new_one(old: Path, tmp_path: Path
     assert schema_of(old) == schema_of(new)
 
 
-async def test_the_file_before_is_kept_beside_it(old: Path) -> None:
+async def test_the_file_before_is_kept_beside_it(old: Path, version: int) -> None:
     before, tables = rows_of(old), schema_of(old)
     storage = SQLiteSessionStorage(old)
     await storage.open()
     await storage.close()
-    backup = old.with_name("sessions.db.v1.bak")
+    backup = old.with_name(f"sessions.db.v{version}.bak")
     assert (rows_of(backup), schema_of(backup)) == (before, tables)
     assert backup.stat().st_mode & 0o777 == 0o600
     names = {entry.name for entry in old.parent.iterdir()}
-    assert names == {"sessions.db", "sessions.db.lock", "sessions.db.v1.bak"}
+    assert names == {"sessions.db", "sessions.db.lock", backup.name}
 
 
 async def test_a_new_file_and_one_of_this_version_get_no_backup(path: Path) -> None:
@@ -115,7 +151,7 @@ async def test_without_room_for_the_backup_the_file_is_left_as_it_is(
 
 async def test_a_file_of_a_newer_version_is_refused_and_not_touched(path: Path) -> None:
     connection = sqlite3.connect(path)
-    connection.executescript(VERSION_1.read_text())
+    connection.executescript(script_of(1))
     connection.execute(f"PRAGMA user_version = {schema.USER_VERSION + 1}")
     connection.close()
     before = path.read_bytes()
@@ -163,7 +199,7 @@ files.sqlite3.connect = lambda *args, **kw: connect(*args, factory=Watched, **kw
 for name in ("replace", "unlink", "fsync", "open"):
     setattr(os, name, watched(getattr(os, name)))
 
-source, path = sys.argv[1:]
+source, path, before = sys.argv[1], sys.argv[2], int(sys.argv[3])
 killed = 0
 while True:
     for entry in os.listdir(os.path.dirname(path)):
@@ -189,13 +225,13 @@ while True:
     [version] = at_rest.execute("PRAGMA user_version").fetchone()
     [tables] = at_rest.execute("SELECT count(*) FROM sqlite_master").fetchone()
     assert at_rest.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    backup = path + ".v1.bak"
+    backup = f"{path}.v{before}.bak"
     if os.path.exists(backup):
         copy = connect(backup)
         assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",), point
         assert copy.execute("SELECT count(*) FROM messages").fetchone() == (3,), point
         copy.close()
-    if version > 1 and source != "none":
+    if version > before and source != "none":
         assert os.path.exists(backup), point
     at_rest.close()
     print(version, tables)
@@ -207,21 +243,23 @@ while True:
 """
 
 
-@pytest.mark.parametrize("kind", ["version 1", "new"])
-def test_a_kill_at_any_moment_leaves_the_old_or_the_new_version(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", [0, *OLD_VERSIONS])
+def test_a_kill_at_any_moment_leaves_one_version_complete(before: int, tmp_path: Path) -> None:
     """Killed before and after each statement, sync and rename; the next start completes it."""
     source = tmp_path / "source.db"
-    connection = sqlite3.connect(source)
-    connection.executescript(VERSION_1.read_text())
-    connection.close()
+    if before:
+        connection = sqlite3.connect(source)
+        connection.executescript(script_of(before))
+        connection.close()
     (tmp_path / "at").mkdir()
     result = subprocess.run(
         [
             sys.executable,
             "-c",
             KILLED,
-            str(source) if kind == "version 1" else "none",
+            str(source) if before else "none",
             str(tmp_path / "at" / "sessions.db"),
+            str(before),
         ],
         capture_output=True,
         text=True,
@@ -229,10 +267,10 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new_version(kind: str, tmp_p
     )
     assert result.returncode == 0, result.stderr
     states = set(result.stdout.split("\n")) - {""}
-    new = f"{schema.USER_VERSION} "
-    old = "1 " if kind == "version 1" else "0 "
-    assert len(states) == 2, states  # each with all of its tables
-    assert {state[:2] for state in states} == {old, new}
+    # A new file is made in one transaction, an old one climbs a step at a time.
+    reached = range(before, schema.USER_VERSION + 1) if before else (0, schema.USER_VERSION)
+    assert len(states) == len(reached), states  # each with all of its tables
+    assert {int(state.split()[0]) for state in states} == set(reached)
     assert len(result.stdout.splitlines()) > 20
 
 

@@ -136,6 +136,7 @@ def documents_row(documents: SessionDocuments) -> Row:
 
 def message_row(key: int, message: MessageRecord) -> Row:
     """The values of MESSAGE."""
+    # Without a call of _json: twice per message, they were a tenth of taking a write apart.
     return (
         key << SEQ_BITS | message.seq,
         message.role._value_,
@@ -143,9 +144,9 @@ def message_row(key: int, message: MessageRecord) -> Row:
         message.created_us,
         message.turn_no,
         message.message_id,
-        _json(message.metadata),
+        None if message.metadata == EMPTY_JSON else message.metadata,
         message.provider_message_id,
-        _json(message.provider_metadata),
+        None if message.provider_metadata == EMPTY_JSON else message.provider_metadata,
         message.token_count,
         message.finish_reason,
         message.hidden_by,
