@@ -19,6 +19,14 @@ from langswarm.core.session.testing import (
     simulate,
 )
 from langswarm.core.session.testing.storage_contract import CONTRACT, DURABILITY, StorageCase
+from langswarm.core.session.testing.storage_contract.builders import (
+    START_US,
+    change,
+    claim,
+    commit,
+    create,
+    purge,
+)
 
 if TYPE_CHECKING:
     from langswarm.core.session import SessionMessage
@@ -105,6 +113,46 @@ def test_a_killed_process_leaves_its_page_cache(backend: Backend) -> None:
         assert len(await history(disk)) == 2 * len(TALK)
         with pytest.raises(StorageError, match="gone"):
             await storage.open()
+
+    simulate(main, backend=backend, seed=1)
+
+
+@both
+@pytest.mark.parametrize("synced", [True, False])
+def test_a_power_cut_takes_what_was_not_synced_of_claims_and_purges_too(
+    backend: Backend, synced: bool
+) -> None:
+    """Claims and purges that were put, swept and settled: all of it or, unsynced, none."""
+
+    async def main() -> None:
+        disk = SimulatedDisk()
+        first = SimulatedStorage(disk)
+        await first.open()
+        stored = await create(first)
+        puts = change(stored, claim=claim("old"), purges=(purge("done"), purge("failed")))
+        stored = await commit(first, puts)
+        await first.close()
+
+        second = SimulatedStorage(disk, synced=synced)
+        await second.open()
+        young = claim("young", created_us=START_US + 1)
+        await commit(second, change(stored, claim=young))
+        assert await second.sweep_claims(START_US + 1, 9) == 1
+        await second.settle_purge(purge("done"), retry_us=None, error=None)
+        await second.settle_purge(purge("failed"), retry_us=START_US + 5, error="why")
+        assert disk.unsynced == (0 if synced else 4)
+        disk.lose_power()
+
+        third = SimulatedStorage(disk)
+        await third.open()
+        found = [await third.find_claim("s", "send_message", key) for key in ("old", "young")]
+        purges = await third.load_purges(START_US + 5, 9)
+        if synced:
+            assert found == [None, young]
+            assert [(one.provider_session_id, one.attempts) for one in purges] == [("failed", 1)]
+        else:
+            assert found == [claim("old"), None]
+            assert list(purges) == [purge("done"), purge("failed")]
 
     simulate(main, backend=backend, seed=1)
 

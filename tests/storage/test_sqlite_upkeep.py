@@ -196,9 +196,13 @@ def test_each_statement_finds_its_rows_by_an_index() -> None:
     connection = sqlite3.connect(":memory:")
     for statement in CREATE:
         connection.execute(statement)
-    for text in (statements.SWEEP_CLAIMS, statements.DELETE_PURGE, statements.RETRY_PURGE):
-        parameters = [1] * (4 if "?4" in text else 2)
-        plan = connection.execute(f"EXPLAIN QUERY PLAN {text}", parameters)
+    for text in (
+        statements.HIDE_MESSAGES,
+        statements.SWEEP_CLAIMS,
+        statements.DELETE_PURGE,
+        statements.RETRY_PURGE,
+    ):
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {text}", [1] * text.count("?"))
         steps = [step[3] for step in plan]
         assert not [step for step in steps if step.startswith("SCAN") or "TEMP" in step], steps
     connection.close()
