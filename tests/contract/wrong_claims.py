@@ -60,7 +60,9 @@ class HidesAnew(Good):
     async def commit(self, writes: Sequence[SessionWrite]) -> Sequence[WriteOutcome]:
         for write in writes:
             entry = self._by_id.get(write.after.record.session_id)
-            for first, last, _ in write.hides if entry is not None else ():
+            for first, last, _ in write.hides:
+                if entry is None:
+                    continue
                 entry.messages[:] = [
                     attrs.evolve(one, hidden_by=0) if first <= one.seq <= last else one
                     for one in entry.messages
@@ -80,7 +82,9 @@ class HidesInOtherSessions(_Afterwards):
 class HidesWhatItInserts(_Afterwards):
     def after(self, write: SessionWrite, outcome: WriteOutcome) -> None:
         entry = self._by_id.get(write.after.record.session_id)
-        for first, last, by in write.hides if entry is not None else ():
+        for first, last, by in write.hides:
+            if entry is None:
+                continue
             entry.messages[:] = [
                 attrs.evolve(one, hidden_by=one.hidden_by or by)
                 if first <= one.seq <= last
