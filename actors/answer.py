@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from .limits import Limits
     from .ports import IProvider, ProviderRequest
+    from .transcript import Transcript
 
 _REASON_BYTES = 200
 _ID_BYTES = 1_000
@@ -26,27 +27,35 @@ _MAX_TOKENS = 2**53
 class Answer:
     """Collects one answer."""
 
-    __slots__ = ("_limits", "_parts", "_size", "completed", "metadata", "provider")
+    __slots__ = ("_limits", "_size", "_transcript", "completed", "metadata", "provider")
 
-    def __init__(self, provider: str, limits: Limits) -> None:
+    def __init__(self, provider: str, limits: Limits, transcript: Transcript) -> None:
         self.provider = provider
         self.completed: Completed | None = None
         """The provider's last word, once it has come and is in order."""
         self.metadata = "{}"
         self._limits = limits
-        self._parts: list[str] = []
+        self._transcript = transcript
         self._size = 0
 
     async def receive(
-        self, provider: IProvider, request: ProviderRequest, is_wanted: Callable[[], bool]
+        self,
+        provider: IProvider,
+        request: ProviderRequest,
+        is_wanted: Callable[[], bool],
+        heard: Callable[[], None],
     ) -> None:
-        """Ask, and listen until the stream ends, or until nobody wants to know any more."""
+        """Ask, and listen until the stream ends, or until nobody wants to know any more.
+
+        `heard` is called after each event.
+        """
         stream = provider.stream(request)
         try:
             async for event in stream:
                 if not is_wanted():
                     return
                 self._hear(event)
+                heard()
         finally:
             aclose = getattr(stream, "aclose", None)
             if aclose is not None:
@@ -79,11 +88,11 @@ class Answer:
         self._size += len(text)
         if self._size > limit:
             raise InvalidMessageError(f"the answer has more than max_message_bytes={limit}")
-        self._parts.append(text)
+        self._transcript.add(text)
 
     def _complete(self, last: Completed) -> None:
         limits = self._limits
-        text = "".join(self._parts)
+        text = self._transcript.text
         check_text(text, "the answer", max_bytes=limits.max_message_bytes, empty=True)
         check_text(last.finish_reason, "finish_reason", max_bytes=_REASON_BYTES)
         for name in ("provider_message_id", "provider_session_id"):
@@ -98,12 +107,11 @@ class Answer:
         self.metadata = encode_object(
             last.metadata, "the provider's metadata", max_bytes=limits.max_metadata_bytes
         )
-        self._parts = [text]
         self.completed = last
 
     def text(self) -> str:
         """What has arrived, as text that can be stored."""
-        return printable("".join(self._parts))
+        return printable(self._transcript.text)
 
     def failure(self, error: BaseException) -> Exception:
         """The error that the caller gets for what the provider raised."""

@@ -96,6 +96,11 @@ class ClearMessages:
     """Delete the history; `seq` goes on where it was."""
 
 
+@attrs.frozen(kw_only=True)
+class Barrier:
+    """Change nothing; its ticket is settled once all that was before it is done."""
+
+
 Command = (
     CreateSession
     | SendMessage
@@ -104,6 +109,7 @@ Command = (
     | UpdateConfig
     | ChangeStatus
     | ClearMessages
+    | Barrier
 )
 
 
@@ -263,6 +269,7 @@ _PLAIN: dict[type[object], Callable[[StoredSession, Any, int], SessionWrite | No
     UpdateConfig: update_config,
     ChangeStatus: change_status,
     ClearMessages: clear_messages,
+    Barrier: lambda state, command, now_us: None,  # noqa: ARG005
 }
 
 
@@ -323,6 +330,16 @@ def open_turn(
         turn=turn,
         opens_turn=True,
     )
+
+
+def checkpoint_turn(state: StoredSession, text: str, now_us: int) -> SessionWrite:
+    """What has arrived of the answer, so that a kill does not take it away (G9)."""
+    turn = state.open_turn
+    if turn is None:
+        raise RuntimeBugError(f"session {state.record.session_id!r} has no open turn")
+    so_far = changed(turn, partial_text=text)
+    after = changed(state, record=_next(state, now_us), open_turn=so_far)
+    return SessionWrite(expected_revision=state.record.revision, after=after, turn=so_far)
 
 
 def close_turn(state: StoredSession, result: TurnResult, now_us: int) -> SessionWrite:

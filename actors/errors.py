@@ -119,6 +119,16 @@ class MessageNotFoundError(SessionError, LookupError):
         self.message_id = message_id
 
 
+class TurnNotFoundError(SessionError, LookupError):
+    """The session has no turn of that id, or its messages were cleared."""
+
+    def __init__(self, session_id: str, turn_id: str | None) -> None:
+        which = "no turn yet" if turn_id is None else f"no turn {turn_id!r}"
+        super().__init__(f"session {session_id!r} has {which}; its messages may have been cleared")
+        self.session_id = session_id
+        self.turn_id = turn_id
+
+
 class InvalidMessageError(SessionError, ValueError):
     """A value that cannot be stored or sent; nothing was queued, stored or paid for."""
 
@@ -187,6 +197,18 @@ class MailboxFullError(OverloadError):
 
 class CapacityError(OverloadError):
     """`max_live_sessions` are busy and none became free within `queue_timeout_seconds`."""
+
+
+class SessionBusyError(OverloadError):
+    """`on_busy="reject"`, and the session has something to do already."""
+
+
+class DeadlineExceededError(OverloadError, TimeoutError):
+    """The `timeout` of the call passed.
+
+    While its message was queued: it never ran, and `content` hands it back. While its turn ran: the
+    turn was interrupted, `content` is None, and what had arrived is in the history.
+    """
 
 
 # ---------------------------------------------------------------- providers

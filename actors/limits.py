@@ -48,6 +48,9 @@ class Limits:
     turn_timeout_seconds: float = _limit(
         600.0, least=0.001, what="a provider's whole answer; beyond: ProviderTimeoutError"
     )
+    checkpoint_seconds: float = _limit(
+        1.0, least=0.0, what="a running answer is stored so far, so often at most; 0: never"
+    )
     middleware_timeout_seconds: float = _limit(
         30.0, least=0.001, what="one middleware call; beyond: MiddlewareError"
     )

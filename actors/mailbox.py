@@ -12,17 +12,19 @@ overtakes any number of queued messages in O(1).
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from .errors import MailboxFullError, WithdrawnError
+from .errors import DeadlineExceededError, MailboxFullError, WithdrawnError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from contextvars import Context
 
     from .decisions import Command
+    from .transcript import Transcript
     from .wait import Backend, Cell
 
 T = TypeVar("T")
@@ -72,6 +74,8 @@ class Ticket(Generic[T]):
         "_waiters",
         "command",
         "context",
+        "deadline",
+        "transcript",
     )
 
     def __init__(
@@ -80,9 +84,14 @@ class Ticket(Generic[T]):
         recipient: Recipient,
         present: Callable[[Any], T],
         context: Context,
+        deadline: float = math.inf,
     ) -> None:
         self.command = command
         self.context = context
+        # When it must be over, on the clock of the event loop; see DeadlineExceededError.
+        self.deadline = deadline
+        # What its turn says, for whoever follows it; made when somebody asks, or with the turn.
+        self.transcript: Transcript | None = None
         self._recipient = recipient
         self._present = present
         self._state = TicketState.QUEUED
@@ -121,24 +130,45 @@ class Ticket(Generic[T]):
         recipient = self._recipient
         try:
             recipient.refuse_reentrant_wait()
-            cell = recipient.backend.cell()
+            while self._state is TicketState.QUEUED or self._state is TicketState.RUNNING:
+                await self._until_changed(recipient.backend)
         except BaseException:
             self._abandoned()
             raise
+
+    async def _until_changed(self, backend: Backend) -> None:
+        """Until it is settled or, while it is queued, until its time is over."""
+        cell = backend.cell()
         self._waiters.append(cell)
         try:
-            await cell.wait()
-        except BaseException:
+            if self._state is TicketState.RUNNING or self.deadline == math.inf:
+                # Running, it is over when its turn or its commit is: that is interrupted in time.
+                await cell.wait()
+                return
+            with backend.scope(self.deadline):
+                await cell.wait()
+        finally:
             if cell in self._waiters:
                 self._waiters.remove(cell)
-            self._abandoned()
-            raise
+        if self._state is TicketState.QUEUED and self.deadline <= backend.now():
+            self.time_out()
+            self._recipient.ticket_withdrawn()
 
     def _abandoned(self) -> None:
         if not self._waiters and self._state is TicketState.QUEUED:
             self.withdraw()
 
     # -------------------------------------------------------- for the actor
+
+    def time_out(self) -> None:
+        """Its time is over while it is queued: it never runs."""
+        content = getattr(self.command, "content", None)
+        error = DeadlineExceededError(
+            f"session {self._recipient.session_id!r} did not come to it within the timeout of the "
+            "call; it never ran",
+            content=content,
+        )
+        self._settle(TicketState.SETTLED, None, error)
 
     def run(self) -> None:
         """From here on it cannot be withdrawn."""
@@ -156,6 +186,8 @@ class Ticket(Generic[T]):
         if self._state is TicketState.SETTLED or self._state is TicketState.WITHDRAWN:
             return
         self._state, self._value, self._error = state, value, error
+        if self.transcript is not None:
+            self.transcript.end(error)
         waiters, self._waiters = self._waiters, []
         for cell in waiters:
             cell.set(None)
@@ -183,14 +215,18 @@ class Mailbox:
         self._queue.append(ticket)
         self.size += 1
 
-    def take(self) -> Ticket[Any] | None:
-        """The next message, now running, or None."""
+    def take(self, now: Callable[[], float]) -> Ticket[Any] | None:
+        """The next message, now running, or None; those whose time is over are told so."""
         while self._queue:
             ticket = self._queue.popleft()
-            if ticket.state is TicketState.QUEUED:
-                self.size -= 1
-                ticket.run()
-                return ticket
+            if ticket.state is not TicketState.QUEUED:
+                continue
+            self.size -= 1
+            if ticket.deadline < math.inf and ticket.deadline <= now():
+                ticket.time_out()
+                continue
+            ticket.run()
+            return ticket
         return None
 
     def first(self) -> Ticket[Any] | None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from .errors import CapacityError, RuntimeClosedError, StorageError, again
-from .model import Committed, Conflict
+from .errors import (
+    CapacityError,
+    ProviderCode,
+    ProviderError,
+    RuntimeClosedError,
+    SessionError,
+    StorageError,
+    TurnInterruptedError,
+    again,
+)
+from .model import Committed, Conflict, TurnState
 
 if TYPE_CHECKING:
-    from .model import SessionWrite, StoredSession
+    from .model import SessionWrite, StoredSession, TurnRecord
     from .ports import WriteOutcome
 
 
@@ -60,3 +69,18 @@ def outcome_found(write: SessionWrite, stored: StoredSession | None, cause: obje
         code = cause.code if isinstance(cause, StorageError) else "unknown"
         return StorageError(text, code=code, retryable=True, outcome="failed")
     return Conflict(revision, there.epoch if there is not None else 0)
+
+
+_PROVIDER_CODES = frozenset[str](get_args(ProviderCode))
+
+
+def error_of(turn: TurnRecord) -> SessionError | None:
+    """Why a turn that has ended has no whole answer, as far as it was stored; None: it has one."""
+    if turn.state is TurnState.COMPLETED:
+        return None
+    text = turn.error_text or "the turn ended without an answer"
+    if turn.state is TurnState.INTERRUPTED:
+        return TurnInterruptedError(text, code="interrupted", retryable=True)
+    if turn.error_code in _PROVIDER_CODES:
+        return ProviderError(text, code=turn.error_code)  # type: ignore[arg-type]
+    return SessionError(text)

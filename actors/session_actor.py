@@ -132,6 +132,11 @@ class SessionActor:
         """Whether a step is in progress or anything waits."""
         return self._step is not None or self._in_flight or self.queued > 0
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether a write is in flight."""
+        return self._in_flight
+
     def loaded_state(self) -> StoredSession:
         """The state, in places where there must be one."""
         if self.state is None:
@@ -168,7 +173,7 @@ class SessionActor:
                     self.system.activate(self)
                 return
             mailbox = self._mailbox
-            ticket = None if mailbox is None else mailbox.take()
+            ticket = None if mailbox is None else mailbox.take(self.backend.now)
             if ticket is None:
                 self._mailbox = None
                 self.system.became_idle(self)
@@ -332,6 +337,13 @@ class SessionActor:
         config = self.loaded_state().documents.config
         value = decode_object(config).get("max_messages")
         return value if isinstance(value, int) else DEFAULT_MAX_MESSAGES
+
+    def on_busy(self) -> str:
+        """What the session's config says of messages that find it busy."""
+        config = "" if self.state is None else self.state.documents.config
+        if '"on_busy"' not in config:
+            return "queue"
+        return str(decode_object(config).get("on_busy", "queue"))
 
     def merged_settings(self, pending: dict[str, Any]) -> str | None:
         """The provider settings with what a handle has set since the last write; None: nothing."""

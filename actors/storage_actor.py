@@ -40,7 +40,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from .executor import Executor
-    from .model import MessageQuery, MessageRecord, SessionQuery, SessionRecord
+    from .model import (
+        MessageQuery,
+        MessageRecord,
+        SessionQuery,
+        SessionRecord,
+        TurnRecord,
+    )
     from .ports import Backup, ISessionStorage, Verification, WriteOutcome
     from .wait import Backend
 
@@ -168,6 +174,11 @@ class StorageActor:
         """Committed sessions, in the caller's task."""
         await self.opened()
         return await _read(self._storage.list_sessions(query))
+
+    async def read_turn(self, key: int, turn_no: int) -> TurnRecord | None:
+        """A turn as committed, in the caller's task."""
+        await self.opened()
+        return await _read(self._storage.read_turn(key, turn_no))
 
     async def load_now(self, session_id: str) -> StoredSession | None:
         """The session as committed, in the caller's task, without activating it."""

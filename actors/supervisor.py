@@ -17,16 +17,20 @@ Everything here is a plain call. Nothing waits but `drain`.
 from __future__ import annotations
 
 import logging
+import math
 from collections import OrderedDict
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import attrs
 
+from .decisions import SendMessage
 from .errors import (
     CapacityError,
     RuntimeClosedError,
+    SessionBusyError,
     SessionQuarantinedError,
+    TurnInterruptedError,
     again,
 )
 from .idle import IdleList
@@ -58,6 +62,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 logger = logging.getLogger("langswarm.core.session")
+
+OnBusy = Literal["queue", "reject", "interrupt"]
 
 # So that a wave of expiries does not hold the event loop up for more than a few milliseconds.
 _EVICTIONS_PER_TICK = 500
@@ -168,13 +174,21 @@ class Supervisor:
 
     # -------------------------------------------------------- calls from outside
 
-    def submit(self, session_id: str, command: Command, present: Callable[[Any], T]) -> Ticket[T]:
+    def submit(
+        self,
+        session_id: str,
+        command: Command,
+        present: Callable[[Any], T],
+        *,
+        timeout_seconds: float | None = None,
+        on_busy: OnBusy | None = None,
+    ) -> Ticket[T]:
         """Put a command into the session's mailbox; the ticket is its place. Plain call.
 
         The caller's context goes along, for the guests.
 
-        Raises RuntimeClosedError, SessionQuarantinedError, MailboxFullError or CapacityError;
-        then nothing was queued.
+        Raises RuntimeClosedError, SessionQuarantinedError, MailboxFullError, CapacityError or
+        SessionBusyError; then nothing was queued.
         """
         if self._closing is not None:
             raise RuntimeClosedError(self._closing, content=getattr(command, "content", None))
@@ -188,9 +202,45 @@ class Supervisor:
         if actor is None:
             self._refuse_crowd(command)
             actor = self._actors[session_id] = SessionActor(session_id, self)
-        ticket = Ticket(command, actor, present, copy_context())
+        if isinstance(command, SendMessage) and actor.is_busy:
+            self._meet_busy(actor, on_busy or actor.on_busy(), command)
+        deadline = math.inf if timeout_seconds is None else self.backend.now() + timeout_seconds
+        ticket = Ticket(command, actor, present, copy_context(), deadline)
         actor.enqueue(ticket)
         return ticket
+
+    def _meet_busy(self, actor: SessionActor, on_busy: str, command: SendMessage) -> None:
+        """The session has something to do before this message."""
+        if on_busy == "reject":
+            raise SessionBusyError(
+                f'session {actor.session_id!r} is busy, and on_busy="reject": the message was not '
+                "queued",
+                content=command.content,
+            )
+        if on_busy == "interrupt" and actor.turn is not None:
+            actor.turn.interrupt(_stopped("a message with on_busy='interrupt' came"))
+
+    def stop(self, session_id: str, turn_no: int | None) -> Turn | None:
+        """Interrupt the turn that runs, if it is this one; None: any. Plain call.
+
+        Returns the turn, which ends soon with what had arrived; None: there was nothing to stop.
+        """
+        turn = self.turn_of(session_id)
+        if turn is None or (turn_no is not None and turn.turn_no != turn_no):
+            return None
+        turn.interrupt(_stopped("stop() was called"))
+        return turn
+
+    def turn_of(self, session_id: str) -> Turn | None:
+        """The turn that the session runs now."""
+        actor = self._actors.get(session_id)
+        return None if actor is None else actor.turn
+
+    def refuse_reentrant_wait(self, session_id: str) -> None:
+        """Raise ReentrantCallError if the running task is this session's own turn."""
+        actor = self._actors.get(session_id)
+        if actor is not None:
+            actor.refuse_reentrant_wait()
 
     def evict(self, session_id: str) -> bool:
         """Drop the session from memory if it is idle: True if it is not live afterwards."""
@@ -490,3 +540,7 @@ class Supervisor:
     def _check_quiet(self) -> None:
         if self._closing is not None and not self.busy:
             self._quiet.wake()
+
+
+def _stopped(why: str) -> TurnInterruptedError:
+    return TurnInterruptedError(why, code="interrupted", retryable=True)

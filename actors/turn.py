@@ -13,6 +13,8 @@ abandoned: what is being written must be known before anyone is answered.
 
 from __future__ import annotations
 
+import logging
+import math
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,9 +23,10 @@ import anyio
 import attrs
 
 from .answer import Answer, describe
-from .decisions import SendMessage, TurnResult, close_turn, open_turn
+from .decisions import SendMessage, TurnResult, checkpoint_turn, close_turn, open_turn
 from .errors import (
     ConfigurationError,
+    DeadlineExceededError,
     InvalidMessageError,
     MiddlewareError,
     ProviderTimeoutError,
@@ -35,6 +38,7 @@ from .errors import (
 )
 from .model import EMPTY_JSON, MessageRecord, Role, TurnState
 from .stages import TRANSITIONS, Event, Stage, next_stage
+from .transcript import Transcript
 from .values import check_text, printable
 from .watch import Watched
 
@@ -47,6 +51,8 @@ if TYPE_CHECKING:
     from .wait import Scope
 
 T = TypeVar("T")
+
+logger = logging.getLogger("langswarm.core.session")
 
 _RETRY_PAUSES_SECONDS = (0.05, 0.25)
 _CLOSED = {
@@ -65,8 +71,10 @@ class Turn:
 
     __slots__ = (
         "_actor",
+        "_after_checkpoint",
         "_answer",
         "_context",
+        "_doubt",
         "_error",
         "_generation",
         "_interruption",
@@ -74,7 +82,9 @@ class Turn:
         "_resumed_id",
         "_scope",
         "_ticket",
+        "_transcript",
         "_tries",
+        "checkpoint_at",
         "deadline",
         "in_guest",
         "is_cancelled",
@@ -94,19 +104,48 @@ class Turn:
         self._scope: Scope | None = None
         self._interruption: SessionError | None = None
         # When the guest must end. The supervisor watches it, so there is no timer per turn.
-        self.deadline = actor.backend.now() + actor.system.limits.turn_timeout_seconds
+        self.deadline = min(
+            actor.backend.now() + actor.system.limits.turn_timeout_seconds, ticket.deadline
+        )
+        # When what has arrived is to be stored; inf: nothing new has.
+        self.checkpoint_at = math.inf
+        # What waits for the checkpoint that is being written; see `_behind_checkpoint`.
+        self._after_checkpoint: Callable[[], None] | None = None
+        # Why it is not known which revision is stored, so that nothing more can be written.
+        self._doubt: SessionError | None = None
         # Invariant: whether the guest's scope is cancelled; without one, no guest is begun.
         self.is_cancelled = False
         self._tries = 0
         self._question: MessageRecord | None = None
         self._resumed_id: str | None = None
-        self._answer = Answer(actor.loaded_state().record.provider, actor.system.limits)
+        if ticket.transcript is None:
+            ticket.transcript = Transcript(actor.backend)
+        self._transcript = ticket.transcript
+        self._transcript.is_held_back = actor.system.guests.holds_back_answers
+        self._answer = Answer(
+            actor.loaded_state().record.provider, actor.system.limits, self._transcript
+        )
         self._error: Exception | None = None
 
     @property
     def session_id(self) -> str:
         """Whose turn it is."""
         return self._actor.session_id
+
+    @property
+    def turn_no(self) -> int:
+        """Its number in the session."""
+        return 0 if self._question is None else self._question.turn_no
+
+    @property
+    def ticket(self) -> Ticket[object]:
+        """The place that it runs for: settled when it has ended."""
+        return self._ticket
+
+    @property
+    def transcript(self) -> Transcript:
+        """What it has said so far."""
+        return self._transcript
 
     # -------------------------------------------------------- the control lane
 
@@ -121,6 +160,9 @@ class Turn:
     def expire(self) -> None:
         """Its time is over: end the guest, as a failure if it was not interrupted before."""
         self.is_cancelled = True
+        in_time = self._ticket.deadline > self._actor.backend.now()
+        if not in_time and self._interruption is None and self.stage is not Stage.CLOSING:
+            self._interruption = self._deadline_passed()
         if self._scope is not None:
             self._scope.cancel()
 
@@ -273,6 +315,7 @@ class Turn:
         if pending:
             actor.system.settings_saved(actor.session_id, pending)
         self._question = write.messages[0]
+        self._transcript.opened(self._question)
         actor.publish("message_sent", self._context, message=self._question)
         self._start(self._converse)
 
@@ -303,7 +346,7 @@ class Turn:
             with actor.backend.scope() as scope:
                 self._scope = scope
                 listening = answer.receive(
-                    actor.provider(), request, lambda: mine == self._generation
+                    actor.provider(), request, lambda: mine == self._generation, self._heard
                 )
                 await self._as_guest(listening, f"the provider {answer.provider!r}")
         except (KeyboardInterrupt, _AbandonedError):
@@ -318,6 +361,45 @@ class Turn:
     def _note_the_end_of_the_loop(self) -> None:
         if self._interruption is None and self._actor.backend.native_cancellations():
             self._interruption = RuntimeClosedError("the event loop is ending")
+
+    # -------------------------------------------------------- checkpoints in between
+
+    def _heard(self) -> None:
+        """Something has arrived: it is to be stored soon, unless the turn ends before."""
+        system = self._actor.system
+        seconds = system.limits.checkpoint_seconds
+        if self.checkpoint_at == math.inf and seconds > 0 and not self._transcript.is_held_back:
+            self.checkpoint_at = self._actor.backend.now() + seconds
+            system.turns.look_at(self.checkpoint_at)
+
+    def checkpoint(self) -> None:
+        """Store what has arrived, so that a kill does not take it away. Plain call.
+
+        A held-back text is not stored: after a kill the user finds what the user saw.
+        """
+        self.checkpoint_at = math.inf
+        actor = self._actor
+        if self.stage is Stage.RUNNING and self.in_guest and not actor.is_writing:
+            now_us = actor.system.wall_clock_us()
+            write = checkpoint_turn(actor.loaded_state(), self._answer.text(), now_us)
+            actor.submit_write(write, self._checkpointed)
+
+    def _checkpointed(self, end: StoredSession | SessionError) -> None:
+        """The checkpoint is decided. One that failed is no harm: what has arrived is still here."""
+        waiting, self._after_checkpoint = self._after_checkpoint, None
+        if isinstance(end, SessionError):
+            logger.warning("a checkpoint of session %s failed: %s", self.session_id, end)
+            failed = isinstance(end, StorageError) and end.outcome == "failed"
+            self._doubt = None if failed else end
+        if waiting is not None:
+            waiting()
+
+    def _behind_checkpoint(self, step: Callable[[], None]) -> bool:
+        """Whether the step has to wait for a checkpoint that is being written; it will be taken."""
+        if self._actor.is_writing:
+            self._after_checkpoint = step
+            return True
+        return False
 
     # -------------------------------------------------------- the second commit
 
@@ -387,7 +469,12 @@ class Turn:
 
     def _close(self, result: TurnResult) -> None:
         """Hand the second write over."""
+        if self._behind_checkpoint(partial(self._close, result)):
+            return
         actor = self._actor
+        if self._doubt is not None:
+            self.lose(_answer_lost(self._doubt))
+            return
         write = close_turn(actor.loaded_state(), result, actor.system.wall_clock_us())
         actor.submit_write(write, partial(self._closed, write, result))
 
@@ -400,6 +487,10 @@ class Turn:
             return
         actor = self._actor
         self._advance(_CLOSED[result.state])
+        answer = write.messages[0] if write.messages else None
+        if answer is not None:
+            self._transcript.reveal(answer.content)
+        self._transcript.closed(answer, (result.input_tokens, result.output_tokens))
         if self._question is not None:
             actor.turn_closed(self._question, write)
         if write.messages:
@@ -435,6 +526,8 @@ class Turn:
 
     def lose(self, error: SessionError) -> None:
         """The end could not be stored: the actor loads again and closes what is open there."""
+        if self._behind_checkpoint(partial(self.lose, error)):
+            return
         if (self.stage, Event.LOSE) in TRANSITIONS:
             self._advance(Event.LOSE)
         try:
@@ -478,7 +571,16 @@ class Turn:
         cut_off.__cause__ = error
         return cut_off
 
-    def _interrupted(self) -> TurnInterruptedError:
+    def _deadline_passed(self) -> DeadlineExceededError:
+        if self.stage is Stage.ADMITTED:
+            text, content = "it never ran", self._command().content
+        else:
+            text, content = "its turn was interrupted, what had arrived is in the history", None
+        return DeadlineExceededError(f"the timeout of the call passed: {text}", content=content)
+
+    def _interrupted(self) -> SessionError:
+        if isinstance(self._interruption, DeadlineExceededError):
+            return self._interruption
         error = TurnInterruptedError(
             f"the turn was interrupted: {self._interruption}; what had arrived is in the history",
             code="interrupted",

@@ -64,6 +64,8 @@ class TurnWatch:
         """Cancel the guests whose time is over; returns the turns of those that ignored that."""
         if self.due is None or self.due > now:
             return []
+        for turn in [turn for turn in self._turns if turn.checkpoint_at <= now]:
+            turn.checkpoint()
         late = [turn for turn in self._turns if turn.deadline <= now]
         lost = [
             turn
@@ -74,7 +76,12 @@ class TurnWatch:
             turn.expire()
         dates = [
             # A turn that waits for its storage is never abandoned: look again, but not at once.
-            max(turn.deadline, now) + self._grace_seconds if turn.is_cancelled else turn.deadline
+            min(
+                max(turn.deadline, now) + self._grace_seconds
+                if turn.is_cancelled
+                else turn.deadline,
+                turn.checkpoint_at,
+            )
             for turn in self._turns
         ]
         self.due = min(dates, default=None)

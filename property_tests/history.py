@@ -87,9 +87,10 @@ class Effect:
     """What one commit did."""
 
     kind: str
-    """create, open, close, note, put, conf, cleared, archived, reopened."""
+    """create, open, checkpoint, close, note, put, conf, cleared, archived, reopened."""
     text: str = ""
-    """open, note: the message; put: the new key; close: the state; conf: the number."""
+    """open, note: the message; checkpoint: the answer so far; put: the new key; close: the state;
+    conf: the number."""
     answer: str | None = None
     """close: the text it left."""
     seq: int = 0
@@ -145,7 +146,9 @@ class Log:
             self._bad("G2: a turn was opened while another was open")
         elif effect.kind == "close" and not before.open_turn_no:
             self._bad("G2: a turn was closed that was not open")
-        elif effect.kind not in {"open", "close"} and before.open_turn_no:
+        elif effect.kind == "checkpoint" and not before.open_turn_no:
+            self._bad("G2: a checkpoint of no turn")
+        elif effect.kind not in {"open", "close", "checkpoint"} and before.open_turn_no:
             self._bad("G2: something was committed in the middle of a turn")
         roles = [message.role for message in write.messages]
         if roles not in _ROLES.get(effect.text if effect.kind == "close" else effect.kind, [[]]):
@@ -171,6 +174,8 @@ def _effect_of(write: SessionWrite, before: State) -> Effect:
     if write.opens_turn:
         message = write.messages[0]
         return Effect("open", message.content, seq=message.seq)
+    if write.turn is not None and write.turn.state is TurnState.OPEN:
+        return Effect("checkpoint", write.turn.partial_text)
     if write.turn is not None:
         state = write.turn.state.value
         if not write.messages:
@@ -222,14 +227,20 @@ def _after(write: SessionWrite, before: State, effect: Effect) -> State:
         messages=messages,
         last_seq=before.last_seq + len(write.messages),
         last_turn_no=turn_no,
-        open_turn_no=turn_no if effect.kind == "open" else 0,
+        open_turn_no=turn_no if effect.kind in {"open", "checkpoint"} else 0,
         context_version=before.context_version + (effect.kind == "put"),
         context_keys=(*keys, effect.text) if effect.kind == "put" else keys,
         max_messages=int(effect.text) if effect.kind == "conf" else before.max_messages,
         conversation=conversation,
-        resuming=before.conversation if effect.kind == "open" else None,
+        resuming=_resuming(before, effect),
         counters=_counted(before.counters, write, effect),
     )
+
+
+def _resuming(before: State, effect: Effect) -> str | None:
+    if effect.kind == "checkpoint":
+        return before.resuming
+    return before.conversation if effect.kind == "open" else None
 
 
 def _counted(before: Counters, write: SessionWrite, effect: Effect) -> Counters:

@@ -116,13 +116,15 @@ class Explanation:
         opened = self._log.effect(start)
         if opened is None or opened.kind != "open" or opened.text != call.content:
             return ends
-        closed = self._log.effect(start + 1)
+        place = start + 1
+        while (closed := self._log.effect(place)) is not None and closed.kind == "checkpoint":
+            place += 1
         if closed is not None and closed.kind == "close" and closed.text in closes:
-            self._check_turn(call, start, closed)
-            ends.add(start + 2)
+            self._check_turn(call, start, closed, place + 1)
+            ends.add(place + 1)
         return ends
 
-    def _check_turn(self, call: Call, start: int, closed: Effect) -> None:
+    def _check_turn(self, call: Call, start: int, closed: Effect, end: int) -> None:
         state = self._log.states[start]
         expected = state.prompt(call.content)
         asked = self._world.prompts.get(call.content)
@@ -134,7 +136,7 @@ class Explanation:
                 self._bad(f"G4: went on with {resumed!r}, not {state.conversation!r}", call)
         self._check_answer(call, closed, answer_to(expected))
         self._check_context(call, state)
-        for misfit in self._misfits(call, start, start + 2):
+        for misfit in self._misfits(call, start, end):
             self._bad(misfit, call)
 
     def _check_answer(self, call: Call, closed: Effect, answer: str) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _NAME_BYTES = 1_000
 _DESCRIPTION_BYTES = 16_000
 _TAGS = 100
+ON_BUSY = ("queue", "reject", "interrupt")
 
 
 def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> None:
@@ -53,16 +54,25 @@ def _messages(key: str, value: object) -> object:
     return value
 
 
+def _on_busy(key: str, value: object) -> object:
+    if value not in ON_BUSY:
+        raise ConfigurationError(
+            f"session_config[{key!r}]={value!r}: there are {', '.join(ON_BUSY)}"
+        )
+    return value
+
+
 _KEYS: dict[str, Callable[[str, object], object]] = {
     "name": _text(_NAME_BYTES),
     "description": _text(_DESCRIPTION_BYTES),
     "tags": _tags,
     "max_messages": _messages,
+    "on_busy": _on_busy,
 }
 
 
 def session_config_text(given: object, *, max_bytes: int, none_removes: bool = False) -> str:
-    """The JSON text of a session_config: name, description, tags, max_messages.
+    """The JSON text of a session_config: name, description, tags, max_messages, on_busy.
 
     With `none_removes`, None as a value is kept: it takes the key back to its default.
     """

@@ -41,6 +41,13 @@ class ISessionMiddleware:
     Derive from it or write any class with this method.
     """
 
+    holds_back_answers: bool = True
+    """Whether an answer must not be shown before this middleware has seen the whole of it.
+
+    True: who follows a turn gets its text at once, at its end. False, for middleware that does not
+    change or refuse answers (logging, checks of user messages): the text streams while it comes.
+    """
+
     async def process_message(
         self, session_id: str, message: SessionMessage, context: SessionContext
     ) -> SessionMessage:
@@ -145,6 +152,7 @@ class Guests(IGuests):
         """Last in the order."""
         self._middleware.append(middleware)
         self.has_middleware = True
+        self.holds_back_answers |= bool(getattr(middleware, "holds_back_answers", True))
         self.filter_seconds += self._limits.middleware_timeout_seconds
 
     def add_hook(self, hook: object) -> None:

@@ -25,6 +25,7 @@ from ..actors.errors import (
     RuntimeBugError,
     RuntimeClosedError,
     SessionNotFoundError,
+    TurnNotFoundError,
 )
 from ..actors.model import (
     EMPTY_JSON,
@@ -36,6 +37,7 @@ from ..actors.model import (
     StoredSession,
 )
 from ..actors.ports import ProviderSettings
+from ..actors.transcript import Transcript
 from ..actors.values import check_count, check_text, decode_object, encode_object
 from .views import (
     SessionContext,
@@ -53,8 +55,9 @@ if TYPE_CHECKING:
 
     from ..actors.decisions import Command
     from ..actors.mailbox import Ticket
-    from ..actors.supervisor import SessionHeader
+    from ..actors.supervisor import OnBusy, SessionHeader
     from .host import Anchor
+    from .turn_stream import TurnStream
 
 T = TypeVar("T")
 
@@ -155,22 +158,32 @@ class Session:
     # -------------------------------------------------------- messages
 
     def submit(
-        self, content: str, *, metadata: Mapping[str, Any] | None = None
+        self,
+        content: str,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        on_busy: OnBusy | None = None,
     ) -> Ticket[SessionMessage]:
         """Take the next place for a user message at once, and return it as a `Ticket` (G1).
 
         Plain, so the order of calls is the order of turns. Await the ticket for the answer; leave
         it, and the message runs all the same; `withdraw()` it while it is queued.
 
-        Raises InvalidMessageError and whatever refuses the message at once.
+        Takes and raises what `send_message` does; what refuses the message at once is raised here.
         """
         limits = self._anchor.host.limits
         check_text(content, "the message", max_bytes=limits.max_message_bytes)
         command = SendMessage(content=content, metadata=self._metadata(metadata))
-        return self._submit(command, self._present_message)
+        return self._submit(command, self._present_message, timeout, on_busy)
 
     async def send_message(
-        self, content: str, *, metadata: Mapping[str, Any] | None = None
+        self,
+        content: str,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        on_busy: OnBusy | None = None,
     ) -> SessionMessage:
         """Send a user message and return the assistant's answer; both are stored by then (G3).
 
@@ -181,15 +194,92 @@ class Session:
         Args:
             content: 1 to `max_message_bytes` bytes of UTF-8.
             metadata: JSON values stored with the message, at most `max_metadata_bytes`.
+            timeout: seconds for all of it. A message that is queued for longer never runs; a turn
+                that runs for longer is interrupted. None: no limit but `turn_timeout_seconds`.
+            on_busy: what to do if the session has something to do already: "queue" behind it;
+                "reject" the message; "interrupt" the turn that runs and queue behind the messages
+                that were sent earlier. None: the session_config's `on_busy`, else "queue".
 
         Raises:
             InvalidMessageError: a value that cannot be stored; nothing was queued.
             MailboxFullError, CapacityError: overload; the error hands the message back.
+            SessionBusyError: `on_busy="reject"`.
+            DeadlineExceededError: `timeout` passed.
+            TurnInterruptedError: the turn was stopped; what had arrived is in the history.
             MessageRefused, MiddlewareError: a middleware refused it, or failed.
             ProviderError: no complete answer; the message stays, marked `failed`.
             ReentrantCallError: called by a guest from inside this session's own turn.
         """
-        return await self.submit(content, metadata=metadata)
+        return await self.submit(content, metadata=metadata, timeout=timeout, on_busy=on_busy)
+
+    def stream_message(
+        self,
+        content: str,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        on_busy: OnBusy | None = None,
+    ) -> TurnStream:
+        """Send a user message and follow its turn: `async for event in turn` inside `async with`.
+
+        The place in the queue is taken by this plain call (G1). The turn belongs to the session:
+        leaving the block, or losing the client behind it, does not stop it (G9); `stop()` does.
+        `follow(after=event.cursor)` goes on from any event, also in another process.
+
+        Takes what `send_message` does. What refuses the message at once is raised here; what
+        happens later is told by the last event.
+        """
+        from .session_turns import SessionTurns  # noqa: PLC0415 - not for every program
+        from .turn_stream import TurnStream  # noqa: PLC0415
+
+        ticket = self.submit(content, metadata=metadata, timeout=timeout, on_busy=on_busy)
+        if ticket.transcript is None:
+            ticket.transcript = Transcript(self._anchor.host.runtime().backend)
+        return TurnStream(SessionTurns(self), ticket=ticket)
+
+    def follow(self, turn_id: str | None = None, *, after: str | None = None) -> TurnStream:
+        """The events of a turn, from its beginning or after a cursor, and on while it runs.
+
+        Any number of followers, from any handle and any task; none of them is waited for. A turn
+        that has ended is told from the history.
+
+        Args:
+            turn_id: as in `message.turn_id`; None: that of the cursor, else the turn that runs,
+                else the last one.
+            after: the cursor of the last event that was seen; None: from the beginning.
+
+        Raises:
+            ConfigurationError: no cursor, or one of another turn.
+            TurnNotFoundError: (when iterated) no such turn, or its messages were cleared.
+        """
+        from .session_turns import SessionTurns  # noqa: PLC0415 - not for every program
+        from .turn_stream import Cursor, TurnStream  # noqa: PLC0415
+
+        cursor = None if after is None else Cursor.parse(after)
+        if turn_id is not None:
+            turn_no = self._turn_no(turn_id)
+            if cursor is not None and cursor.turn_no != turn_no:
+                raise ConfigurationError(f"after={after!r} is no cursor of turn {turn_id!r}")
+            if cursor is None:
+                return TurnStream(SessionTurns(self), turn_no=turn_no)
+        return TurnStream(SessionTurns(self), after=cursor)
+
+    async def stop(self, turn_id: str | None = None) -> bool:
+        """Interrupt the turn that runs; what had arrived of the answer is kept (G9).
+
+        Overtakes everything that is queued. Returns when the turn has ended, `cancel_grace_seconds`
+        at most after its provider was cancelled: True; False if no turn ran, or not this one.
+
+        Raises ReentrantCallError from inside this session's own turn.
+        """
+        supervisor = self._anchor.host.runtime().supervisor
+        supervisor.refuse_reentrant_wait(self.session_id)
+        turn_no = None if turn_id is None else self._turn_no(turn_id)
+        turn = supervisor.stop(self.session_id, turn_no)
+        await anyio.lowlevel.checkpoint()
+        while turn is not None and not turn.transcript.ended:
+            await turn.transcript.change()
+        return turn is not None
 
     async def send_system_message(
         self, content: str, *, metadata: Mapping[str, Any] | None = None
@@ -272,7 +362,9 @@ class Session:
         return _present_context(await self._stored())
 
     async def update_config(self, changes: Mapping[str, Any], /) -> dict[str, Any]:
-        """Change session_config keys (name, description, tags, max_messages); None resets one.
+        """Change session_config keys; None takes one back to its default.
+
+        There are name, description, tags, max_messages and on_busy.
 
         Returns the whole config. Raises ConfigurationError for unknown keys and wrong values.
         """
@@ -311,13 +403,30 @@ class Session:
 
     # -------------------------------------------------------- inside
 
-    def _submit(self, command: Command, present: Callable[[Any], T]) -> Ticket[T]:
+    def _submit(
+        self,
+        command: Command,
+        present: Callable[[Any], T],
+        timeout: float | None = None,
+        on_busy: OnBusy | None = None,
+    ) -> Ticket[T]:
+        _check_timeout(timeout)
+        if on_busy is not None:
+            _check_on_busy(on_busy)
         try:
             supervisor = self._anchor.host.runtime().supervisor
         except RuntimeClosedError as error:
             error.content = getattr(command, "content", None)
             raise
-        return supervisor.submit(self.session_id, command, present)
+        return supervisor.submit(
+            self.session_id, command, present, timeout_seconds=timeout, on_busy=on_busy
+        )
+
+    def _turn_no(self, turn_id: str) -> int:
+        session_id, _, number = turn_id.rpartition("/")
+        if session_id != self.session_id or not (number.isascii() and number.isdigit()):
+            raise TurnNotFoundError(self.session_id, turn_id)
+        return int(number[:15])
 
     def _metadata(self, metadata: Mapping[str, Any] | None) -> str:
         if not metadata:
@@ -367,6 +476,20 @@ class _Settings(ProviderSettings):
         except InvalidMessageError as error:
             raise ConfigurationError(str(error)) from None
         self._header.pending_settings = settings
+
+
+def _check_on_busy(on_busy: str) -> None:
+    from .config import ON_BUSY  # noqa: PLC0415 - most sessions never need it
+
+    if on_busy not in ON_BUSY:
+        raise ConfigurationError(f"on_busy={on_busy!r}: there are {', '.join(ON_BUSY)}")
+
+
+def _check_timeout(timeout: object) -> None:
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
+        raise ConfigurationError(f"timeout={timeout!r} must be a number of seconds, 0 or more")
 
 
 def _role(role: Role | str) -> Role:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from langswarm.core.session.actors.errors import (
     CapacityError,
     ConfigurationError,
+    DeadlineExceededError,
     InvalidMessageError,
     MailboxFullError,
     MessageNotFoundError,
@@ -18,6 +19,7 @@ from langswarm.core.session.actors.errors import (
     RuntimeBugError,
     RuntimeClosedError,
     SessionArchivedError,
+    SessionBusyError,
     SessionError,
     SessionExistsError,
     SessionNotFoundError,
@@ -25,12 +27,14 @@ from langswarm.core.session.actors.errors import (
     StorageCode,
     StorageError,
     TurnInterruptedError,
+    TurnNotFoundError,
     WithdrawnError,
 )
 
 __all__ = [
     "CapacityError",
     "ConfigurationError",
+    "DeadlineExceededError",
     "InvalidMessageError",
     "MailboxFullError",
     "MessageNotFoundError",
@@ -44,6 +48,7 @@ __all__ = [
     "RuntimeBugError",
     "RuntimeClosedError",
     "SessionArchivedError",
+    "SessionBusyError",
     "SessionError",
     "SessionExistsError",
     "SessionNotFoundError",
@@ -51,5 +56,6 @@ __all__ = [
     "StorageCode",
     "StorageError",
     "TurnInterruptedError",
+    "TurnNotFoundError",
     "WithdrawnError",
 ]

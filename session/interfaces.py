@@ -9,6 +9,16 @@ from langswarm.core.session.runtime.events import SessionEvent
 from langswarm.core.session.runtime.guests import ISessionLifecycleHook, ISessionMiddleware
 from langswarm.core.session.runtime.health import Health
 from langswarm.core.session.runtime.session import Session
+from langswarm.core.session.runtime.turn_stream import (
+    TurnCompleted,
+    TurnEvent,
+    TurnFailed,
+    TurnInterrupted,
+    TurnStarted,
+    TurnStream,
+    TurnText,
+    TurnUsage,
+)
 from langswarm.core.session.runtime.views import SessionContext, SessionMessage, SessionMetrics
 
 # There is one implementation, so the guide's name for the interface is another name for it.
@@ -30,5 +40,13 @@ __all__ = [
     "StorageHealth",
     "Ticket",
     "TicketState",
+    "TurnCompleted",
+    "TurnEvent",
+    "TurnFailed",
+    "TurnInterrupted",
+    "TurnStarted",
+    "TurnStream",
+    "TurnText",
+    "TurnUsage",
     "Verification",
 ]

@@ -20,7 +20,7 @@ from langswarm.core.session.adapters.storage.memory import InMemorySessionStorag
 from .catalogue import planted, together
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from langswarm.core.session.actors.mailbox import Ticket
@@ -53,10 +53,10 @@ def last_in_first_out() -> AbstractContextManager[object]:
     """The mailbox gives the newest message first."""
     take = Mailbox.take
 
-    def take_newest(self: Mailbox) -> Ticket[Any] | None:
+    def take_newest(self: Mailbox, now: Callable[[], float]) -> Ticket[Any] | None:
         self._queue.reverse()
         try:
-            return take(self)
+            return take(self, now)
         finally:
             self._queue.reverse()
 

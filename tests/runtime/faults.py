@@ -10,12 +10,15 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from langswarm.core.session.actors.model import (
+        Claim,
         MessageQuery,
         MessageRecord,
+        Purge,
         SessionQuery,
         SessionRecord,
         SessionWrite,
         StoredSession,
+        TurnRecord,
     )
     from langswarm.core.session.actors.ports import WriteOutcome
 
@@ -75,6 +78,21 @@ class Faulty(ISessionStorage):
 
     async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
         return await self.inner.list_sessions(query)
+
+    async def find_claim(self, scope: str, method: str, key: str) -> Claim | None:
+        return await self.inner.find_claim(scope, method, key)
+
+    async def read_turn(self, key: int, turn_no: int) -> TurnRecord | None:
+        return await self.inner.read_turn(key, turn_no)
+
+    async def sweep_claims(self, before_us: int, limit: int) -> int:
+        return await self.inner.sweep_claims(before_us, limit)
+
+    async def load_purges(self, now_us: int, limit: int) -> Sequence[Purge]:
+        return await self.inner.load_purges(now_us, limit)
+
+    async def settle_purge(self, purge: Purge, *, retry_us: int | None, error: str | None) -> None:
+        await self.inner.settle_purge(purge, retry_us=retry_us, error=error)
 
 
 async def busy(commit: Commit, writes: Sequence[SessionWrite]) -> Sequence[WriteOutcome]:

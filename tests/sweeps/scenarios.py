@@ -117,6 +117,21 @@ async def _next_event(world: World) -> object:
     return await anext(events)
 
 
+async def _stop(world: World) -> object:
+    world.soon(world.send, world.text("to be stopped"))
+    return await world.sessions["s"].stop()
+
+
+async def _stream_message(world: World) -> object:
+    async with world.sessions["s"].stream_message(world.text("streamed")) as turn:
+        return [event async for event in turn]
+
+
+async def _follow(world: World) -> object:
+    world.soon(world.send, world.text("followed"))
+    return [event async for event in world.sessions["s"].follow()]
+
+
 SCENARIOS = {
     "Session.archive": _session("archive", after=_reopen),
     "Session.clear_messages": _session("clear_messages", unchecked=True),
@@ -130,6 +145,7 @@ SCENARIOS = {
     "Session.reopen": _session("reopen", before=_archive),
     "Session.send_message": Scenario(call=_send_message),
     "Session.send_system_message": Scenario(call=_send_system_message),
+    "Session.stop": Scenario(call=_stop, unchecked=True),
     "Session.update_config": _session("update_config", {"max_messages": 10}),
     "Session.update_context": _session("update_context", {"key": 1}),
     "SessionManager.__aenter__": _manager("__aenter__", before=_start_anew, after=_find_sessions),
@@ -148,6 +164,8 @@ SCENARIOS = {
 
 BESIDE = {
     "Session.submit, awaited": Scenario(call=_submit),
+    "Session.stream_message, to its end": Scenario(call=_stream_message, unchecked=True),
+    "Session.follow, to its end": Scenario(call=_follow, unchecked=True),
     "SessionManager.session_events, its next event": Scenario(call=_next_event),
 }
 """Plain calls that return something to be awaited."""
