@@ -64,6 +64,8 @@ def _rebuilt(kind: type[E], args: tuple[Any, ...], attributes: dict[str, Any]) -
     error = kind.__new__(kind, *args)
     error.args = args  # those that are an OSError as well set it in __init__ only
     error.__dict__.update(attributes)
+    if hasattr(error, "__notes__"):
+        error.__notes__ = list(error.__notes__)
     return error
 
 

@@ -72,6 +72,15 @@ def test_each_error_can_be_copied_and_pickled(
     assert (str(other), other.args, vars(other)) == (str(error), error.args, vars(error))
 
 
+def test_a_copy_has_notes_of_its_own() -> None:
+    """One caller's notes are no other's."""
+    error = StorageError("text", code="busy")
+    error.add_note("of all")
+    other = copy.copy(error)
+    other.add_note("of one")
+    assert (error.__notes__, other.__notes__) == (["of all"], ["of all", "of one"])
+
+
 async def many_updates(sessions: list[Session]) -> list[StorageError]:
     raised: list[StorageError] = []
 
