@@ -9,25 +9,38 @@ It keeps the whole contract of `ISessionStorage` in little code, by one idea: th
 * `open` reads the file and does everything again, with the same decisions and the same keys;
 * reads are those of the memory storage.
 
-A process killed in the middle of an append leaves a torn last line. Nobody was told that this batch
-is stored, so `open` drops it. A broken line anywhere else is damage, and `open` refuses.
+Callers go away in the middle of it: a task is cancelled, an event loop ends. So one thread of the
+storage's own does all that touches the file, one thing after the other, whether or not somebody
+still waits. What it has appended is a *step* that is left to be done to the state, by that caller
+or by the next one. `read_back`, `close` and `open` queue behind the append that is running.
+
+A process killed in the middle of an append leaves a torn last line, which its checksum gives away.
+Nobody was told that this batch is stored, so `open` drops it, and `health` counts its bytes. A line
+before others that is not as it was written is damage, and so is a whole line that asks for
+something unknown, as another version of this program might write it: then `open` refuses.
 
 What it does not do. The file only grows, and all of it is read at each start and held in memory: it
-suits some ten thousand messages. A line has no checksum, so damage that is still JSON is not found.
-When an append or its fsync fails, nobody knows what the disk holds: this object then stores nothing
-more. One process at a time uses the file, by a lock that only Unix has. There are no backups.
+suits some ten thousand messages. Damage to the last line looks as if that were torn. When an append
+or its fsync fails, or the file was moved or replaced meanwhile, nobody knows what the disk holds:
+this object then stores nothing more. One process at a time uses the file, by a lock that only Unix
+has; a forked child has to make a storage of its own. There are no backups.
 
 Try it: python examples/jsonl_storage.py
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import tempfile
+import zlib
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -62,6 +75,9 @@ if TYPE_CHECKING:
 
     Step = Callable[[InMemorySessionStorage], Awaitable[Any]]
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 
 class JsonLinesStorage(ISessionStorage):
     """Keeps sessions in the file at `path`, which is made if it is missing."""
@@ -69,52 +85,59 @@ class JsonLinesStorage(ISessionStorage):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path).absolute()
         self._state = InMemorySessionStorage()  # closed: it refuses every call until open()
-        self._file: int | None = None
-        self._size_bytes = 0
-        self._broken: str | None = None
         self._one_at_a_time = anyio.Lock()
-
-    # Each change waits for the one before it, and once it has begun it goes to its end: a caller
-    # that is cancelled leaves a batch that is stored and done, or one that never began.
+        self._thread = ThreadPoolExecutor(1, "json-lines")
+        self._process = os.getpid()
+        # From here on, only the thread changes anything; but for steps, which are taken off.
+        self._file: int | None = None
+        self._steps: deque[Step] = deque()
+        self._size_bytes = 0
+        self._dropped_bytes = 0
+        self._broken: str | None = None
 
     async def open(self) -> None:
         async with self._one_at_a_time:
-            if self._file is not None:
+            if self._state.health().is_open:
                 return
-            state = InMemorySessionStorage()
-            await state.open()
-            file, steps = await anyio.to_thread.run_sync(self._open_file)
-            for step in steps:
-                await step(state)
-            self._file, self._state = file, state
+            try:
+                await self._in_thread(self._open_file)
+            except BaseException:
+                await self._in_thread(self._close_file)  # behind an opening that was cancelled
+                raise
+            self._state = InMemorySessionStorage()
+            await self._state.open()
+            await self._do_steps()
 
     async def close(self) -> None:
         async with self._one_at_a_time:
-            if self._file is not None:
-                os.close(self._file)  # and with it the lock
-                self._file = None
-                await self._state.close()
+            await self._state.close()
+            await self._in_thread(self._close_file)
 
     async def commit(self, writes: Sequence[SessionWrite]) -> Sequence[WriteOutcome]:
-        async with self._one_at_a_time:
-            lines = [_as_json(write) for write in writes]
-            good = [line for line in lines if isinstance(line, str)]
-            await self._write(f'{{"commit": [{",".join(good)}]}}')
-            return await self._do(writes, lines)
+        lines = [_as_json(write) for write in writes]
+        pairs = zip(writes, lines, strict=True)
+        good = [write for write, line in pairs if isinstance(line, str)]
+        batch = ",".join(line for line in lines if isinstance(line, str))
+        outcomes = await self._change(f'{{"commit": [{batch}]}}', lambda state: state.commit(good))
+        done = iter(outcomes)
+        return [line if isinstance(line, StorageError) else next(done) for line in lines]
 
     async def sweep_claims(self, before_us: int, limit: int) -> int:
-        async with self._one_at_a_time:
-            await self._write(json.dumps({"sweep_claims": [before_us, limit]}))
-            return await self._state.sweep_claims(before_us, limit)
+        line = json.dumps({"sweep_claims": [before_us, limit]})
+        swept: int = await self._change(line, lambda state: state.sweep_claims(before_us, limit))
+        return swept
 
     async def settle_purge(self, purge: Purge, *, retry_us: int | None, error: str | None) -> None:
-        async with self._one_at_a_time:
-            await self._write(json.dumps({"settle_purge": [attrs.asdict(purge), retry_us, error]}))
-            await self._state.settle_purge(purge, retry_us=retry_us, error=error)
+        line = json.dumps({"settle_purge": [attrs.asdict(purge), retry_us, error]})
+        await self._change(
+            line, lambda state: state.settle_purge(purge, retry_us=retry_us, error=error)
+        )
 
     async def read_back(self, session_ids: Sequence[str]) -> Sequence[StoredSession | None]:
-        async with self._one_at_a_time:  # behind every commit
-            self._check_disk()  # or this would say "not stored" of what the disk may well hold
+        async with self._one_at_a_time:
+            # Behind every append; or this would say "not stored" of what the disk may well hold.
+            await self._in_thread(self._check_disk)
+            await self._do_steps()
             return await self._state.load(session_ids)
 
     async def load(self, session_ids: Sequence[str]) -> Sequence[StoredSession | None]:
@@ -141,36 +164,48 @@ class JsonLinesStorage(ISessionStorage):
     def health(self) -> StorageHealth:
         """Whether it is open, how long the file is, and whether it has stopped writing."""
         return StorageHealth(
-            is_open=self._file is not None,
+            is_open=self._state.health().is_open,
             writes_stopped=self._broken is not None,
             warning=self._broken,
-            facts={"path": str(self._path), "size_bytes": self._size_bytes},
+            facts={
+                "path": str(self._path),
+                "size_bytes": self._size_bytes,
+                "dropped_bytes": self._dropped_bytes,
+            },
         )
 
-    async def _write(self, line: str) -> None:
-        """Put what is asked for on the disk; where that fails, nobody knows what the disk holds."""
-        if self._file is None:
-            raise StorageError("the storage is not open: call open()", code="closed")
-        self._check_disk()
-        try:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._append, self._file, f"{line}\n".encode())
-        except BaseException as error:  # asyncio's own task.cancel() passes every shield
-            self._broken = f"{self._path}: {error!r}; nothing more is stored until a restart"
-            raise  # the runtime takes it for an outcome unknown, and asks read_back
+    async def _change(self, line: str, step: Step) -> Any:
+        """Put what is asked for on the disk, and do it; returns what came out."""
+        async with self._one_at_a_time:
+            if not self._state.health().is_open:
+                raise StorageError("the storage is not open: call open()", code="closed")
+            await self._in_thread(self._append, line, step)
+            return await self._do_steps()
 
-    async def _do(
-        self, writes: Sequence[SessionWrite], lines: Sequence[str | StorageError]
-    ) -> list[WriteOutcome]:
-        """What is on the disk now is done; the others keep their error."""
-        pairs = zip(writes, lines, strict=True)
-        good = [write for write, line in pairs if isinstance(line, str)]
-        done = iter(await self._state.commit(good))
-        return [line if isinstance(line, StorageError) else next(done) for line in lines]
+    async def _do_steps(self) -> Any:
+        """Do what the disk has and the state has not; returns what came out of the last step."""
+        done = None
+        while self._steps:
+            done = await self._steps.popleft()(self._state)
+        return done
 
-    # ------------------------------------------------------------ the file, in a worker thread
+    async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Have the thread do it, and wait for that. Once it has begun it goes to its end."""
+        if os.getpid() != self._process:
+            text = f"this process was forked: it cannot use the storage of its parent: {self._path}"
+            raise StorageError(text, code="closed")
+        job = self._thread.submit(work, *args, **kwargs)
+        with anyio.CancelScope(shield=True):
+            try:
+                await anyio.to_thread.run_sync(wait_for, [job])
+            except anyio.get_cancelled_exc_class():  # asyncio's own task.cancel() passes shields
+                await anyio.to_thread.run_sync(wait_for, [job])
+                raise
+        return job.result()
 
-    def _open_file(self) -> tuple[int, list[Step]]:
+    # ------------------------------------------------------------ the file, in the thread
+
+    def _open_file(self) -> None:
         """Lock the file and read it; whatever fails leaves nothing open."""
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
@@ -179,43 +214,72 @@ class JsonLinesStorage(ISessionStorage):
             except OSError as error:
                 text = f"another process or storage object uses {self._path}"
                 raise StorageError(text, code="busy", retryable=True) from error
-            steps = self._read(file)
+            self._steps = deque(self._read(file))
             os.fsync(file)  # what was written before a kill is perhaps not on the disk yet
             _sync_folder(self._path.parent)  # a new file is durable once its folder says so
         except BaseException:
             os.close(file)
             raise
-        return file, steps
+        self._file = file
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            os.close(self._file)  # and with it the lock
+            self._file = None
 
     def _read(self, file: int) -> list[Step]:
         """What the file asks for; cuts off a torn last line."""
-        data = self._path.read_bytes()
+        data = _read_all(file)
         lines = data.split(b"\n")
-        tail = lines.pop()  # empty, if the last line is whole
-        self._size_bytes = len(data) - len(tail)
+        torn_bytes = len(lines.pop())  # 0, if the last line has its end
         steps: list[Step] = []
         for number, line in enumerate(lines, 1):
+            asked = _unsealed(line)
+            if asked is None and number == len(lines) and not torn_bytes:
+                torn_bytes = len(line) + 1  # its end can be on the disk before its middle
+                break
             try:
-                steps.append(_as_step(json.loads(line)))
-            except (ValueError, TypeError, KeyError) as error:
-                if number < len(lines) or tail:
-                    text = f"line {number} of {self._path} is damaged"
-                    raise StorageError(text, code="corrupt") from error
-                self._size_bytes -= len(line) + 1  # its end can be there before its middle
-        if self._size_bytes < len(data):
-            os.ftruncate(file, self._size_bytes)
+                steps.append(_as_step(json.loads(asked or b"")))
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                what = "is damaged" if asked is None else "asks for something unknown"
+                text = f"line {number} of {self._path} {what}"
+                raise StorageError(text, code="corrupt") from error
+        if torn_bytes:
+            os.ftruncate(file, len(data) - torn_bytes)
+        self._size_bytes, self._dropped_bytes = len(data) - torn_bytes, torn_bytes
         return steps
 
-    def _append(self, file: int, line: bytes) -> None:
-        rest = memoryview(line)
-        while rest:
-            rest = rest[os.write(file, rest) :]
-        os.fsync(file)
-        self._size_bytes += len(line)
+    def _append(self, line: str, step: Step) -> None:
+        """Append the line, for good; where that fails, nobody knows what the disk holds."""
+        self._check_disk()
+        assert self._file is not None
+        data = _sealed(line)
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+            os.fsync(self._file)
+            _check_place(self._file, self._path)
+        except BaseException as error:
+            self._broken = f"{self._path}: {error!r}; nothing more is stored until a restart"
+            raise  # the runtime takes it for an outcome unknown, and asks read_back
+        self._size_bytes += len(data)
+        self._steps.append(step)
 
     def _check_disk(self) -> None:
         if self._broken is not None:
             raise StorageError(self._broken, code="failed_sync")
+
+
+def _read_all(file: int) -> bytes:
+    with open(file, "rb", closefd=False) as stream:
+        return stream.read()
+
+
+def _check_place(file: int, path: Path) -> None:
+    """That who opens the path finds what was written to this file."""
+    if not os.path.samestat(os.fstat(file), path.stat()):
+        raise OSError(errno.ESTALE, "another file has taken its place")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -227,6 +291,18 @@ def _sync_folder(folder: Path) -> None:
 
 
 # ---------------------------------------------------------------- a line, and a write as JSON
+
+
+def _sealed(asked: str) -> bytes:
+    """A line of the file: the checksum of what is asked for, and that."""
+    data = asked.encode()
+    return b"%08x %b\n" % (zlib.crc32(data), data)
+
+
+def _unsealed(line: bytes) -> bytes | None:
+    """What was asked for; None: the line is not as it was written."""
+    checksum, _, asked = line.partition(b" ")
+    return asked if checksum == b"%08x" % zlib.crc32(asked) else None
 
 
 def _as_step(asked: dict[str, Any]) -> Step:

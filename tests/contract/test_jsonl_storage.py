@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
+import zlib
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +28,9 @@ from langswarm.core.session.testing.storage_contract.builders import (
 from .storages import EXAMPLE, json_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from pathlib import Path
+    from typing import Any
 
 WRITER = """
 import runpy, sys, anyio
@@ -42,6 +49,30 @@ async def main():
 
 
 anyio.run(main, backend=sys.argv[3])
+"""
+
+
+FORKED = """
+import os, runpy, sys, anyio
+from langswarm.core.session import StorageError
+
+JsonLinesStorage = runpy.run_path(sys.argv[1])["JsonLinesStorage"]
+
+
+async def main(storage, call):
+    try:
+        await call()
+    except StorageError as error:
+        print(error.code, flush=True)
+
+
+storage = JsonLinesStorage(sys.argv[2])
+anyio.run(main, storage, storage.open)
+if not os.fork():
+    anyio.run(main, storage, lambda: storage.commit([]))
+    os._exit(0)
+os.wait()
+anyio.run(main, storage, storage.close)
 """
 
 
@@ -89,6 +120,46 @@ async def test_a_last_line_with_a_hole_in_it_is_dropped_too(path: Path) -> None:
     await storage.close()
 
 
+def sealed(asked: bytes) -> bytes:
+    return b"%08x %b\n" % (zlib.crc32(asked), asked)
+
+
+async def refused_as_corrupt(path: Path, match: str) -> None:
+    before = path.read_bytes()
+    with pytest.raises(StorageError, match=match) as caught:
+        await json_lines(path).open()
+    assert caught.value.code == "corrupt"
+    assert path.read_bytes() == before
+
+
+async def test_a_whole_last_line_that_asks_for_something_unknown_is_refused(path: Path) -> None:
+    """Another version of the program wrote it, and acknowledged it."""
+    *whole, last = await three_batches(path)
+    asked = json.loads(last[9:])
+    asked["commit"][0]["after"]["record"]["unknown"] = 1
+    for unknown in (json.dumps(asked).encode(), b'{"unknown": 1}', b"[1]", b"null"):
+        path.write_bytes(b"".join(whole) + sealed(unknown))
+        await refused_as_corrupt(path, "line 3 .* something unknown")
+
+
+async def test_damage_that_is_still_json_is_found(path: Path) -> None:
+    first, second, third = await three_batches(path)
+    path.write_bytes(first + second.replace(b'"content": "1', b'"content": "9') + third)
+    await refused_as_corrupt(path, "line 2 .* is damaged")
+
+
+async def test_health_counts_what_was_torn(path: Path) -> None:
+    await three_batches(path)
+    whole = path.stat().st_size
+    with path.open("ab") as file:
+        file.write(b"torn")
+    storage = json_lines(path)
+    await storage.open()
+    assert storage.health().facts["dropped_bytes"] == 4
+    assert storage.health().facts["size_bytes"] == path.stat().st_size == whole
+    await storage.close()
+
+
 async def test_a_damaged_line_before_others_is_refused_and_left_as_it_is(path: Path) -> None:
     first, second, third = await three_batches(path)
     damaged = first + second[:-9] + b"\n" + third
@@ -132,6 +203,131 @@ async def test_nothing_is_acknowledged_after_a_failed_sync(
     assert await storage.load(["s"]) == [stored]
     assert storage.health().writes_stopped
     await storage.close()
+
+
+@pytest.mark.parametrize("to", ["nothing", "another file"])
+async def test_nothing_is_acknowledged_in_a_file_that_is_no_longer_there(
+    path: Path, to: str
+) -> None:
+    storage = json_lines(path)
+    await storage.open()
+    await create(storage)
+    path.rename(path.with_name("moved"))
+    if to == "another file":
+        path.touch()
+    with pytest.raises(OSError, match=r"No such file|another file"):
+        await storage.commit([new("lost")])
+    with pytest.raises(StorageError) as caught:
+        await storage.read_back(["lost"])
+    assert caught.value.code == "failed_sync"
+    await storage.close()
+
+
+class SlowDisk:
+    """The first time that the function of `os` is called from here on, it waits for `go_on`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        original: Any = getattr(os, name)
+
+        def slow(*arguments: Any) -> Any:
+            if not self.begun.is_set():
+                self.begun.set()
+                assert self.go_on.wait(10)
+            return original(*arguments)
+
+        monkeypatch.setattr(os, name, slow)
+
+    async def cancels(self, call: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
+        """The call's task, cancelled once the disk has begun and before it is done."""
+        task = asyncio.create_task(call)
+        await asyncio.to_thread(self.begun.wait, 10)
+        task.cancel()
+        await asyncio.sleep(0)
+        return task
+
+
+def test_a_commit_whose_task_is_cancelled_is_done_before_anything_else(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncio's own task.cancel(), once and again; a second storage finds what was acknowledged."""
+
+    async def main() -> list[str]:
+        storage = json_lines(path)
+        await storage.open()
+        stored = await create(storage)
+        disk = SlowDisk(monkeypatch, "write")
+        cut = await disk.cancels(storage.commit([change(stored, message(1, "cut"))]))
+        cut.cancel()
+        later = asyncio.create_task(storage.read_back(["s"]))
+        with suppress(asyncio.CancelledError):
+            await cut
+        disk.go_on.set()
+        [found] = await later
+        assert found is not None
+        assert found.record.revision == 2
+        assert await storage.commit([change(found, message(2, "kept"))]) == [Committed(1)]
+        await storage.close()
+        return await texts_of(path)
+
+    assert asyncio.run(main()) == ["cut", "kept"]
+
+
+def test_a_close_waits_for_the_append_of_a_cancelled_commit(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> list[str]:
+        storage = json_lines(path)
+        await storage.open()
+        stored = await create(storage)
+        disk = SlowDisk(monkeypatch, "write")
+        cut = await disk.cancels(storage.commit([change(stored, message(1, "cut"))]))
+        cut.cancel()
+        closing = asyncio.create_task(storage.close())
+        with suppress(asyncio.CancelledError):
+            await cut
+        second = json_lines(path)
+        with pytest.raises(StorageError) as caught:
+            await second.open()
+        assert caught.value.code == "busy"
+        disk.go_on.set()
+        await closing
+        return await texts_of(path)
+
+    assert asyncio.run(main()) == ["cut"]
+
+
+async def texts_of(path: Path) -> list[str]:
+    """The messages of the session, by a storage of their own."""
+    storage = json_lines(path)
+    await storage.open()
+    found = await contents(storage, (await load_one(storage, "s")).record.key)
+    await storage.close()
+    return list(found)
+
+
+def test_an_open_whose_task_is_cancelled_leaves_nothing_open(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        storage, second = json_lines(path), json_lines(path)
+        disk = SlowDisk(monkeypatch, "fsync")
+        opening = await disk.cancels(storage.open())
+        disk.go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        await second.open()
+        await second.close()
+        await storage.open()
+        await storage.close()
+
+    asyncio.run(main())
+
+
+def test_a_forked_child_is_refused(path: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORKED, EXAMPLE, path]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=50)
+    assert done.stdout == "closed\n"
 
 
 async def test_sessions_survive_their_manager(path: Path) -> None:
