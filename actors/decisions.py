@@ -8,7 +8,7 @@ loop, so all of it is tested without one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
@@ -37,6 +37,8 @@ from .values import decode_object, encode_object
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .idempotency import ClaimKey
+
 # ---------------------------------------------------------------- commands
 
 
@@ -49,6 +51,10 @@ class CreateSession:
     model: str
     config: str = EMPTY_JSON
     provider_config: str = EMPTY_JSON
+    context: str = EMPTY_JSON
+    messages: tuple[MessageRecord, ...] = ()
+    """What its history begins with: `seq` 1, 2, 3, ..."""
+    claim: ClaimKey | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -57,6 +63,21 @@ class SendMessage:
 
     content: str
     metadata: str = EMPTY_JSON
+    claim: ClaimKey | None = None
+
+
+@attrs.frozen(kw_only=True)
+class RetryTurn:
+    """Run the last turn again, in a new turn that replaces it."""
+
+    how: Literal["retry", "regenerate"]
+
+
+@attrs.frozen(kw_only=True)
+class Rewind:
+    """Hide everything behind this message."""
+
+    to_seq: int
 
 
 @attrs.frozen(kw_only=True)
@@ -65,6 +86,7 @@ class AppendSystemMessage:
 
     content: str
     metadata: str = EMPTY_JSON
+    claim: ClaimKey | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -74,6 +96,7 @@ class UpdateContext:
     changes: str
     replace: bool
     max_bytes: int
+    claim: ClaimKey | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -104,6 +127,8 @@ class Barrier:
 Command = (
     CreateSession
     | SendMessage
+    | RetryTurn
+    | Rewind
     | AppendSystemMessage
     | UpdateContext
     | UpdateConfig
@@ -143,7 +168,8 @@ def check_writable(state: StoredSession) -> None:
     raise SessionNotFoundError(state.record.session_id)
 
 
-def _next(state: StoredSession, now_us: int, **changes: Any) -> SessionRecord:
+def next_record(state: StoredSession, now_us: int, **changes: Any) -> SessionRecord:
+    """The session's facts one commit later."""
     record = state.record
     return changed(record, revision=record.revision + 1, updated_us=now_us, **changes)
 
@@ -152,7 +178,8 @@ def _next(state: StoredSession, now_us: int, **changes: Any) -> SessionRecord:
 
 
 def create(session_id: str, command: CreateSession, now_us: int) -> SessionWrite:
-    """The first write of a session."""
+    """The first write of a session; a fork begins with messages."""
+    roles = [message.role for message in command.messages]
     record = SessionRecord(
         session_id=session_id,
         user_id=command.user_id,
@@ -161,12 +188,23 @@ def create(session_id: str, command: CreateSession, now_us: int) -> SessionWrite
         created_us=now_us,
         updated_us=now_us,
         revision=1,
+        last_seq=len(roles),
+        visible_messages=len(roles),
+        dirty=bool(roles),
+        counters=Counters(
+            user_messages=roles.count(Role.USER),
+            assistant_messages=roles.count(Role.ASSISTANT),
+            system_messages=roles.count(Role.SYSTEM),
+        ),
     )
-    documents = SessionDocuments(config=command.config, provider_config=command.provider_config)
+    documents = SessionDocuments(
+        config=command.config, provider_config=command.provider_config, context=command.context
+    )
     return SessionWrite(
         expected_revision=0,
         after=StoredSession(record=record, documents=documents),
         documents_changed=True,
+        messages=command.messages,
     )
 
 
@@ -176,7 +214,7 @@ def append_system(state: StoredSession, command: AppendSystemMessage, now_us: in
     record = state.record
     seq = record.last_seq + 1
     counters = changed(record.counters, system_messages=record.counters.system_messages + 1)
-    after = _next(
+    after = next_record(
         state,
         now_us,
         last_seq=seq,
@@ -223,7 +261,7 @@ def update_config(state: StoredSession, command: UpdateConfig, now_us: int) -> S
 
 
 def _with_documents(state: StoredSession, now_us: int, documents: SessionDocuments) -> SessionWrite:
-    after = StoredSession(record=_next(state, now_us), documents=documents)
+    after = StoredSession(record=next_record(state, now_us), documents=documents)
     return SessionWrite(
         expected_revision=state.record.revision, after=after, documents_changed=True
     )
@@ -246,7 +284,7 @@ def change_status(state: StoredSession, command: ChangeStatus, now_us: int) -> S
         return None
     if (record.status, command.status) not in _STATUS_CHANGES:
         raise RuntimeBugError(f"no way from status {record.status} to {command.status}")
-    after = _next(state, now_us, status=command.status)
+    after = next_record(state, now_us, status=command.status)
     return SessionWrite(expected_revision=record.revision, after=changed(state, record=after))
 
 
@@ -255,7 +293,7 @@ def clear_messages(state: StoredSession, command: ClearMessages, now_us: int) ->
     del command
     check_writable(state)
     record = state.record
-    after = _next(state, now_us, visible_messages=0, dirty=True)
+    after = next_record(state, now_us, visible_messages=0, dirty=True)
     return SessionWrite(
         expected_revision=record.revision,
         after=changed(state, record=after),
@@ -280,10 +318,16 @@ def decide(
     if isinstance(command, CreateSession):
         if state is not None:
             raise SessionExistsError(session_id)
-        return create(session_id, command, now_us)
-    if state is None:
+        write: SessionWrite | None = create(session_id, command, now_us)
+    elif state is None:
         raise SessionNotFoundError(session_id)
-    return _PLAIN[type(command)](state, command, now_us)
+    else:
+        write = _PLAIN[type(command)](state, command, now_us)
+    claim: ClaimKey | None = getattr(command, "claim", None)
+    if write is None or claim is None:
+        return write
+    done = write.messages[0].seq if write.messages else write.after.documents.context_version
+    return changed(write, claim=claim.claim(session_id, done, now_us))
 
 
 # ---------------------------------------------------------------- turns
@@ -295,6 +339,7 @@ def open_turn(
     now_us: int,
     *,
     settings: str | None = None,
+    claim: ClaimKey | None = None,
 ) -> SessionWrite:
     """The user message and the open turn, in one write (G5). Dirty until it is closed well."""
     check_writable(state)
@@ -309,7 +354,7 @@ def open_turn(
         turn_no=turn_no,
     )
     turn = TurnRecord(turn_no=turn_no, state=TurnState.OPEN, user_seq=seq, opened_us=now_us)
-    after = _next(
+    after = next_record(
         state,
         now_us,
         last_seq=seq,
@@ -329,6 +374,7 @@ def open_turn(
         messages=(message,),
         turn=turn,
         opens_turn=True,
+        claim=None if claim is None else claim.claim(record.session_id, turn_no, now_us),
     )
 
 
@@ -338,7 +384,7 @@ def checkpoint_turn(state: StoredSession, text: str, now_us: int) -> SessionWrit
     if turn is None:
         raise RuntimeBugError(f"session {state.record.session_id!r} has no open turn")
     so_far = changed(turn, partial_text=text)
-    after = changed(state, record=_next(state, now_us), open_turn=so_far)
+    after = changed(state, record=next_record(state, now_us), open_turn=so_far)
     return SessionWrite(expected_revision=state.record.revision, after=after, turn=so_far)
 
 
@@ -358,7 +404,7 @@ def close_turn(state: StoredSession, result: TurnResult, now_us: int) -> Session
     messages = (_answer(record, turn, result, now_us),) if keeps else ()
     failed = result.state is TurnState.FAILED
     completed = result.state is TurnState.COMPLETED
-    after = _next(
+    after = next_record(
         state,
         now_us,
         last_seq=record.last_seq + len(messages),

@@ -121,6 +121,22 @@ class MessageNotFoundError(SessionError, LookupError):
         self.message_id = message_id
 
 
+class TurnStateError(SessionError, RuntimeError):
+    """The last turn did not end in a way that allows this; the text says what does."""
+
+
+class IdempotencyConflictError(SessionError, ValueError):
+    """The idempotency key was used for another payload before; nothing was done (G7)."""
+
+    def __init__(self, method: str, key: str) -> None:
+        super().__init__(
+            f"the idempotency key {key!r} was used for another {method}() before; a new call "
+            "needs a new key"
+        )
+        self.method = method
+        self.key = key
+
+
 class TurnNotFoundError(SessionError, LookupError):
     """The session has no turn of that id, or its messages were cleared."""
 

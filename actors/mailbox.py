@@ -66,6 +66,7 @@ class Ticket(Generic[T]):
     """
 
     __slots__ = (
+        "__weakref__",
         "_error",
         "_present",
         "_recipient",
@@ -75,6 +76,7 @@ class Ticket(Generic[T]):
         "command",
         "context",
         "deadline",
+        "shares",
         "transcript",
     )
 
@@ -92,6 +94,8 @@ class Ticket(Generic[T]):
         self.deadline = deadline
         # What its turn says, for whoever follows it; made when somebody asks, or with the turn.
         self.transcript: Transcript | None = None
+        # How many calls under one idempotency key have it.
+        self.shares = 1
         self._recipient = recipient
         self._present = present
         self._state = TicketState.QUEUED
@@ -109,7 +113,13 @@ class Ticket(Generic[T]):
         return self._state
 
     def withdraw(self) -> bool:
-        """Take a queued message back: True if it will never run, False if it ran or runs (G9)."""
+        """Take a queued message back: True if it will never run, False if it ran or runs (G9).
+
+        A ticket that calls under one idempotency key share is taken back by the last of them.
+        """
+        if self.shares > 1 and self._state is TicketState.QUEUED:
+            self.shares -= 1
+            return False
         if self._state is not TicketState.QUEUED:
             return self._state is TicketState.WITHDRAWN
         self._settle(TicketState.WITHDRAWN, None, WithdrawnError(self._recipient.session_id))
@@ -156,6 +166,7 @@ class Ticket(Generic[T]):
 
     def _abandoned(self) -> None:
         if not self._waiters and self._state is TicketState.QUEUED:
+            self.shares = 1
             self.withdraw()
 
     # -------------------------------------------------------- for the actor

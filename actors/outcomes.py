@@ -74,6 +74,14 @@ def outcome_found(write: SessionWrite, stored: StoredSession | None, cause: obje
 _PROVIDER_CODES = frozenset[str](get_args(ProviderCode))
 
 
+_PASSING = frozenset(("rate_limit", "overloaded", "locked", "timeout", "connection", "truncated"))
+
+
+def may_pass(turn: TurnRecord) -> bool:
+    """Whether what ended the turn without an answer may be over."""
+    return turn.state is TurnState.INTERRUPTED or turn.error_code in _PASSING
+
+
 def error_of(turn: TurnRecord) -> SessionError | None:
     """Why a turn that has ended has no whole answer, as far as it was stored; None: it has one."""
     if turn.state is TurnState.COMPLETED:

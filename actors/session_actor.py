@@ -12,14 +12,18 @@ While a step is in progress nothing else of this session runs (G2). Control come
 
 from __future__ import annotations
 
+from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .branches import Replay, rewind
 from .decisions import (
     AppendSystemMessage,
     ChangeStatus,
     ClearMessages,
     CreateSession,
+    RetryTurn,
+    Rewind,
     SendMessage,
     UpdateConfig,
     UpdateContext,
@@ -47,6 +51,7 @@ from .model import (
     changed,
 )
 from .ports import Notice, ProviderRequest
+from .preparation import Prepared, Repeated, VisibleAfter, needs_preparation, prepare
 from .prompt import PromptWindow
 from .stages import Cause, Phase, next_phase
 from .turn import Turn, bug_of
@@ -55,7 +60,6 @@ from .window_cache import read_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextvars import Context
 
     from .model import MessageRecord, SessionWrite
     from .ports import IProvider, WriteOutcome
@@ -72,6 +76,7 @@ _NOTICES: dict[type[object], str] = {
     UpdateContext: "context_updated",
     UpdateConfig: "config_updated",
     ClearMessages: "messages_cleared",
+    Rewind: "messages_rewound",
 }
 _STATUS_NOTICES = {
     SessionStatus.ACTIVE: "session_reopened",
@@ -184,11 +189,48 @@ class SessionActor:
 
     def _begin(self, ticket: Ticket[Any]) -> None:
         """Decide. An error ends the step at once; a write or a turn goes on elsewhere."""
+        if needs_preparation(ticket.command):
+            self._step = ticket
+            self.system.executor.start(Context(), self._prepare, ticket)
+        else:
+            self._decide(ticket, None)
+
+    async def _prepare(self, ticket: Ticket[Any]) -> None:
+        """Read what the command needs to know; nothing else runs meanwhile."""
         try:
-            if isinstance(ticket.command, SendMessage):
-                self._begin_turn(ticket)
+            storage, state = self.system.storage, self.state
+            found = await prepare(storage, self.session_id, state, ticket.command)
+        except SessionError as error:
+            self._unprepared(ticket, error)
+        except Exception as error:  # noqa: BLE001 - a bug must not leave the session stuck
+            self._unprepared(ticket, bug_of(self.session_id, error))
+        except BaseException:
+            content = getattr(ticket.command, "content", None)
+            text = "the event loop is ending; the message is handed back"
+            self._unprepared(ticket, RuntimeClosedError(text, content=content))
+            raise
+        else:
+            self._step = None
+            self._decide(ticket, found)
+            if self._step is None:
+                self.step_ended()
+
+    def _unprepared(self, ticket: Ticket[Any], error: SessionError) -> None:
+        ticket.fail(error)
+        self._reload = self._reload or self.state is None
+        if isinstance(error, RuntimeBugError):
+            self._failure, self._reload = error, True
+        self.step_ended()
+
+    def _decide(self, ticket: Ticket[Any], found: Prepared) -> None:
+        try:
+            if isinstance(found, Repeated):
+                ticket.succeed(found.value)
+                self._reload = self._reload or self.state is None
+            elif isinstance(ticket.command, SendMessage | RetryTurn):
+                self._begin_turn(ticket, found if isinstance(found, Replay) else None)
             else:
-                self._begin_command(ticket)
+                self._begin_command(ticket, found)
         except SessionError as error:
             self._step = None
             ticket.fail(error)
@@ -197,19 +239,23 @@ class SessionActor:
             ticket.fail(bug_of(self.session_id, error))
             self.crash(error)
 
-    def _begin_turn(self, ticket: Ticket[Any]) -> None:
+    def _begin_turn(self, ticket: Ticket[Any], replay: Replay | None) -> None:
         if self.state is None:
             raise SessionNotFoundError(self.session_id)
         check_writable(self.state)
         self.provider()
-        turn = Turn(self, ticket)
+        turn = Turn(self, ticket, replay)
         self._step = self.turn = turn
         self.system.turns.began(turn)
         turn.begin()
 
-    def _begin_command(self, ticket: Ticket[Any]) -> None:
-        command = ticket.command
-        write = decide(self.session_id, self.state, command, self.system.wall_clock_us())
+    def _begin_command(self, ticket: Ticket[Any], found: Prepared) -> None:
+        command, now_us = ticket.command, self.system.wall_clock_us()
+        if isinstance(command, Rewind) and isinstance(found, VisibleAfter):
+            state = self.loaded_state()
+            write: SessionWrite | None = rewind(state, command.to_seq, found.count, now_us)
+        else:
+            write = decide(self.session_id, self.state, command, now_us)
         if write is None:
             # Nothing to write is success only where what was read is sure to last (G3).
             if self.system.storage.stopped_by is not None:
@@ -224,7 +270,8 @@ class SessionActor:
     ) -> None:
         if isinstance(end, StoredSession):
             context = ticket.context
-            ticket.succeed(write.messages[0] if write.messages else end)
+            appended = isinstance(ticket.command, AppendSystemMessage)
+            ticket.succeed(write.messages[0] if appended else end)
             self._told(ticket.command, context, write, end)
         else:
             ticket.fail(end)
@@ -236,7 +283,7 @@ class SessionActor:
         self, command: object, context: Context, write: SessionWrite, after: StoredSession
     ) -> None:
         system = self.system
-        if write.clear_through_seq or isinstance(command, UpdateConfig):
+        if write.clear_through_seq or write.hides or isinstance(command, UpdateConfig):
             system.windows.drop(self.session_id)
         elif write.messages:
             self._extend_window(*write.messages)
@@ -246,7 +293,7 @@ class SessionActor:
             kind = _STATUS_NOTICES[command.status]
         else:
             kind = _NOTICES[type(command)]
-        message = write.messages[0] if write.messages else None
+        message = write.messages[0] if isinstance(command, AppendSystemMessage) else None
         system.guests.publish(Notice(kind=kind, record=after.record, message=message), context)
 
     # -------------------------------------------------------- commits

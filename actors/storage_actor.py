@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from .executor import Executor
     from .model import (
+        Claim,
         MessageQuery,
         MessageRecord,
         SessionQuery,
@@ -179,6 +180,11 @@ class StorageActor:
         """A turn as committed, in the caller's task."""
         await self.opened()
         return await _read(self._storage.read_turn(key, turn_no))
+
+    async def find_claim(self, scope: str, method: str, key: str) -> Claim | None:
+        """What was done under an idempotency key, as committed."""
+        await self.opened()
+        return await _read(self._storage.find_claim(scope, method, key))
 
     async def load_now(self, session_id: str) -> StoredSession | None:
         """The session as committed, in the caller's task, without activating it."""

@@ -21,6 +21,7 @@ import math
 from collections import OrderedDict
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from weakref import WeakValueDictionary
 
 import attrs
 
@@ -34,7 +35,7 @@ from .errors import (
     again,
 )
 from .idle import IdleList
-from .mailbox import Ticket
+from .mailbox import Ticket, TicketState
 from .model import StoredSession
 from .outcomes import storage_is_behind
 from .ports import Notice
@@ -48,10 +49,10 @@ from .window_cache import WindowCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from weakref import WeakValueDictionary
 
     from .decisions import Command
     from .executor import Executor
+    from .idempotency import ClaimKey
     from .limits import Limits
     from .model import SessionRecord
     from .ports import IGuests, IProvider
@@ -141,6 +142,10 @@ class Supervisor:
         self._closing: str | None = None
         self._quiet = Signal(backend)
         self._actors: dict[str, SessionActor] = {}
+        # Of calls under idempotency keys that have not ended: their tickets, by what they claim.
+        self._claimed: WeakValueDictionary[tuple[str, str, str], Ticket[Any]] = (
+            WeakValueDictionary()
+        )
         # Invariant: the number of actors in phase LOADING or LIVE; at most max_live_sessions.
         self._live = 0
         # Invariant: exactly the WAITING actors, in line, with the time at which each gives up.
@@ -198,6 +203,11 @@ class Supervisor:
             raise storage_is_behind(
                 self.limits.storage_queue_size, getattr(command, "content", None)
             )
+        claim: ClaimKey | None = getattr(command, "claim", None)
+        if claim is not None:
+            shared = self._shared(claim)
+            if shared is not None:
+                return shared
         actor = self._actors.get(session_id)
         if actor is None:
             self._refuse_crowd(command)
@@ -207,6 +217,19 @@ class Supervisor:
         deadline = math.inf if timeout_seconds is None else self.backend.now() + timeout_seconds
         ticket = Ticket(command, actor, present, copy_context(), deadline)
         actor.enqueue(ticket)
+        if claim is not None:
+            self._claimed[claim.scope, claim.method, claim.key] = ticket
+        return ticket
+
+    def _shared(self, claim: ClaimKey) -> Ticket[Any] | None:
+        """The ticket of a call under the same key that has not ended (G7)."""
+        ticket = self._claimed.get((claim.scope, claim.method, claim.key))
+        if ticket is None or ticket.state not in {TicketState.QUEUED, TicketState.RUNNING}:
+            return None
+        first: ClaimKey | None = getattr(ticket.command, "claim", None)
+        if first is not None:
+            claim.check(first.payload_hash)
+        ticket.shares += 1
         return ticket
 
     def _meet_busy(self, actor: SessionActor, on_busy: str, command: SendMessage) -> None:

@@ -23,6 +23,7 @@ import anyio
 import attrs
 
 from .answer import Answer, describe
+from .branches import open_again
 from .decisions import SendMessage, TurnResult, checkpoint_turn, close_turn, open_turn
 from .errors import (
     ConfigurationError,
@@ -45,6 +46,7 @@ from .watch import Watched
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from .branches import Replay
     from .mailbox import Ticket
     from .model import SessionWrite, StoredSession
     from .session_actor import SessionActor
@@ -79,6 +81,7 @@ class Turn:
         "_generation",
         "_interruption",
         "_question",
+        "_replay",
         "_resumed_id",
         "_scope",
         "_ticket",
@@ -92,8 +95,12 @@ class Turn:
         "task",
     )
 
-    def __init__(self, actor: SessionActor, ticket: Ticket[object]) -> None:
+    def __init__(
+        self, actor: SessionActor, ticket: Ticket[object], replay: Replay | None = None
+    ) -> None:
         self._actor = actor
+        # The turn that this one runs again; None: a message of its own.
+        self._replay = replay
         self._ticket = ticket
         self._context = ticket.context
         self.stage = Stage.ADMITTED
@@ -185,7 +192,9 @@ class Turn:
 
     def begin(self) -> None:
         """Start it. Whatever happens, the ticket is settled and the actor goes on."""
-        if self._actor.system.guests.has_middleware:
+        if self._replay is not None:
+            self._open(None)  # its question has passed the middleware before
+        elif self._actor.system.guests.has_middleware:
             self._start(self._admit)
         else:
             self._open(self._command())
@@ -249,7 +258,12 @@ class Turn:
             self._refuse(error)
             return
         self._context = copy_context()  # the provider sees what the middleware set there
-        self._open(SendMessage(content=content, metadata=metadata))
+        self._open(SendMessage(content=content, metadata=metadata, claim=command.claim))
+
+    def _content(self) -> str | None:
+        """The message, to be handed back; None: it was none of the caller's."""
+        content: str | None = getattr(self._ticket.command, "content", None)
+        return content
 
     def _command(self) -> SendMessage:
         command = self._ticket.command
@@ -284,8 +298,8 @@ class Turn:
                 raise self._handed_back("the event loop is ending") from error
             raise MiddlewareError(f"a middleware failed: {describe(error)}") from error
 
-    def _open(self, message: SendMessage) -> None:
-        """Hand the first write over."""
+    def _open(self, message: SendMessage | None) -> None:
+        """Hand the first write over; without a message it is that of the replayed turn."""
         if self._interruption is not None:
             self._refuse(self._refusal())
             return
@@ -299,9 +313,20 @@ class Turn:
             actor.system.settings_saved(actor.session_id, pending)
             self._refuse(ConfigurationError(f"{error}; what was set last is dropped"))
             return
-        write = open_turn(state, message, actor.system.wall_clock_us(), settings=settings)
+        write = self._opening(state, message, settings)
         self._resumed_id = None if state.record.dirty else state.record.provider_session_id
         actor.submit_write(write, partial(self._opened, write, pending))
+
+    def _opening(
+        self, state: StoredSession, message: SendMessage | None, settings: str | None
+    ) -> SessionWrite:
+        now_us = self._actor.system.wall_clock_us()
+        if self._replay is not None:
+            claim = getattr(self._ticket.command, "claim", None)
+            return open_again(state, self._replay, now_us, settings=settings, claim=claim)
+        if message is None:
+            raise RuntimeBugError("a turn without a message")
+        return open_turn(state, message, now_us, settings=settings, claim=message.claim)
 
     def _opened(
         self, write: SessionWrite, pending: dict[str, Any], end: StoredSession | SessionError
@@ -314,6 +339,8 @@ class Turn:
         self._advance(Event.OPENED)
         if pending:
             actor.system.settings_saved(actor.session_id, pending)
+        if write.hides:
+            actor.system.windows.drop(actor.session_id)
         self._question = write.messages[0]
         self._transcript.opened(self._question)
         actor.publish("message_sent", self._context, message=self._question)
@@ -549,7 +576,7 @@ class Turn:
         return self._interruption or MiddlewareError("a middleware hung on the message")
 
     def _handed_back(self, why: str) -> RuntimeClosedError:
-        return RuntimeClosedError(why, content=self._command().content)
+        return RuntimeClosedError(why, content=self._content())
 
     def _timed_out(self) -> ProviderTimeoutError:
         seconds = self._actor.system.limits.turn_timeout_seconds
@@ -573,7 +600,7 @@ class Turn:
 
     def _deadline_passed(self) -> DeadlineExceededError:
         if self.stage is Stage.ADMITTED:
-            text, content = "it never ran", self._command().content
+            text, content = "it never ran", self._content()
         else:
             text, content = "its turn was interrupted, what had arrived is in the history", None
         return DeadlineExceededError(f"the timeout of the call passed: {text}", content=content)

@@ -30,6 +30,7 @@ EVENT_TYPES = frozenset(
         "context_updated",
         "config_updated",
         "messages_cleared",
+        "messages_rewound",
         "session_archived",
         "session_reopened",
         "session_deleted",

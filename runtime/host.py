@@ -269,6 +269,17 @@ class Host:
         if self._runtime is runtime:
             self._runtime = None
 
+    def header(self, session_id: str) -> SessionHeader:
+        """The one header of the session's handles.
+
+        It is registered before the session is looked up: a commit that falls in between then
+        updates it, and an older answer of the storage does not set it back.
+        """
+        header = self.headers.get(session_id)
+        if header is None:
+            header = self.headers[session_id] = SessionHeader()
+        return header
+
     def set_guests(self, guests: IGuests) -> None:
         """Take the first guest in."""
         self.guests = guests

@@ -11,7 +11,6 @@ from ..actors.decisions import CreateSession
 from ..actors.errors import ConfigurationError, InvalidMessageError, SessionNotFoundError
 from ..actors.model import EMPTY_JSON, SessionQuery, SessionStatus, StoredSession
 from ..actors.ports import NoGuests
-from ..actors.supervisor import SessionHeader
 from ..actors.values import check_count, check_text
 from ..actors.wait import current_backend
 from .health import Health, health_of
@@ -150,6 +149,7 @@ class Manager:
         session_config: Mapping[str, Any] | None = None,
         provider_config: Mapping[str, Any] | None = None,
         session_id: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Session:
         """Create a session; it is stored when this returns (G3).
 
@@ -161,10 +161,13 @@ class Manager:
                 provider sees; default 100).
             provider_config: JSON values for the provider. They are stored: no keys in here.
             session_id: default: 128 random bits.
+            idempotency_key: the same key and arguments of the same user give the same session,
+                also after a restart (G7).
 
         Raises:
             SessionExistsError: `session_id` is in use, by anybody.
             ConfigurationError: an unknown provider or key, or a wrong value.
+            IdempotencyConflictError: the key was used with other arguments before.
         """
         host = self._anchor.host
         self._known_provider(provider)
@@ -175,9 +178,13 @@ class Manager:
             config=self._session_config(session_config),
             provider_config=self._provider_config(provider_config),
         )
+        if idempotency_key is not None:
+            from .claims import claimed_creation  # noqa: PLC0415 - most never need it
+
+            command, session_id = claimed_creation(command, session_id, idempotency_key)
         if session_id is None:
             session_id = os.urandom(16).hex()
-        header = self._header(_id(session_id, "session_id"))
+        header = host.header(_id(session_id, "session_id"))
         ticket = host.runtime().supervisor.submit(session_id, command, _present_record)
         header.update(await ticket)
         return Session(self._anchor, header)
@@ -189,7 +196,7 @@ class Manager:
         the sessions of others: the three are not told apart.
         """
         _id(session_id, "session_id")
-        header = self._header(session_id)
+        header = self._anchor.host.header(session_id)
         record = header.record
         if record is None:
             record = await self._look_up(session_id)
@@ -292,20 +299,8 @@ class Manager:
         limit = self._anchor.host.limits.max_config_bytes
         return provider_config_text(given, max_bytes=limit)
 
-    def _header(self, session_id: str) -> SessionHeader:
-        """The one header of the session's handles.
-
-        It is registered before the session is looked up: a commit that falls in between then
-        updates it, and an older answer of the storage does not set it back.
-        """
-        headers = self._anchor.host.headers
-        header = headers.get(session_id)
-        if header is None:
-            header = headers[session_id] = SessionHeader()
-        return header
-
     def _handle(self, record: SessionRecord) -> Session:
-        header = self._header(record.session_id)
+        header = self._anchor.host.header(record.session_id)
         header.update(record)
         return Session(self._anchor, header)
 

@@ -14,6 +14,8 @@ from ..actors.decisions import (
     AppendSystemMessage,
     ChangeStatus,
     ClearMessages,
+    RetryTurn,
+    Rewind,
     SendMessage,
     UpdateConfig,
     UpdateContext,
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ..actors.decisions import Command
+    from ..actors.idempotency import ClaimKey
     from ..actors.mailbox import Ticket
     from ..actors.supervisor import OnBusy, SessionHeader
     from .host import Anchor
@@ -164,6 +167,7 @@ class Session:
         metadata: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         on_busy: OnBusy | None = None,
+        idempotency_key: str | None = None,
     ) -> Ticket[SessionMessage]:
         """Take the next place for a user message at once, and return it as a `Ticket` (G1).
 
@@ -174,7 +178,9 @@ class Session:
         """
         limits = self._anchor.host.limits
         check_text(content, "the message", max_bytes=limits.max_message_bytes)
-        command = SendMessage(content=content, metadata=self._metadata(metadata))
+        text = self._metadata(metadata)
+        claim = self._claim("send_message", idempotency_key, content, text)
+        command = SendMessage(content=content, metadata=text, claim=claim)
         return self._submit(command, self._present_message, timeout, on_busy)
 
     async def send_message(
@@ -184,6 +190,7 @@ class Session:
         metadata: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         on_busy: OnBusy | None = None,
+        idempotency_key: str | None = None,
     ) -> SessionMessage:
         """Send a user message and return the assistant's answer; both are stored by then (G3).
 
@@ -199,18 +206,29 @@ class Session:
             on_busy: what to do if the session has something to do already: "queue" behind it;
                 "reject" the message; "interrupt" the turn that runs and queue behind the messages
                 that were sent earlier. None: the session_config's `on_busy`, else "queue".
+            idempotency_key: the same key, content and metadata are one turn, however often and from
+                however many callers they come, also after a restart (G7). A turn under the key that
+                was interrupted, or failed in a way that may pass, is run again if it is the last
+                one. Kept for `idempotency_hours`.
 
         Raises:
             InvalidMessageError: a value that cannot be stored; nothing was queued.
             MailboxFullError, CapacityError: overload; the error hands the message back.
             SessionBusyError: `on_busy="reject"`.
             DeadlineExceededError: `timeout` passed.
+            IdempotencyConflictError: the key was used for another message before.
             TurnInterruptedError: the turn was stopped; what had arrived is in the history.
             MessageRefused, MiddlewareError: a middleware refused it, or failed.
             ProviderError: no complete answer; the message stays, marked `failed`.
             ReentrantCallError: called by a guest from inside this session's own turn.
         """
-        return await self.submit(content, metadata=metadata, timeout=timeout, on_busy=on_busy)
+        return await self.submit(
+            content,
+            metadata=metadata,
+            timeout=timeout,
+            on_busy=on_busy,
+            idempotency_key=idempotency_key,
+        )
 
     def stream_message(
         self,
@@ -219,6 +237,7 @@ class Session:
         metadata: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         on_busy: OnBusy | None = None,
+        idempotency_key: str | None = None,
     ) -> TurnStream:
         """Send a user message and follow its turn: `async for event in turn` inside `async with`.
 
@@ -232,7 +251,13 @@ class Session:
         from .session_turns import SessionTurns  # noqa: PLC0415 - not for every program
         from .turn_stream import TurnStream  # noqa: PLC0415
 
-        ticket = self.submit(content, metadata=metadata, timeout=timeout, on_busy=on_busy)
+        ticket = self.submit(
+            content,
+            metadata=metadata,
+            timeout=timeout,
+            on_busy=on_busy,
+            idempotency_key=idempotency_key,
+        )
         if ticket.transcript is None:
             ticket.transcript = Transcript(self._anchor.host.runtime().backend)
         return TurnStream(SessionTurns(self), ticket=ticket)
@@ -281,13 +306,71 @@ class Session:
             await turn.transcript.change()
         return turn is not None
 
+    async def retry(self, *, timeout: float | None = None) -> SessionMessage:
+        """Run the last turn again, which failed or was interrupted; returns the new answer.
+
+        The new turn takes the old one's place: its messages are hidden in the same commit (G5). Its
+        question has passed the middleware before and does not pass it again.
+
+        Raises what `send_message` does, and:
+            TurnStateError: the last turn completed; `regenerate()` asks for another answer.
+            TurnNotFoundError: there is none, or it was cleared or rewound.
+        """
+        return await self._submit(RetryTurn(how="retry"), self._present_message, timeout)
+
+    async def regenerate(self, *, timeout: float | None = None) -> SessionMessage:
+        """Ask for another answer to the last question, in place of the last one; see `retry`."""
+        return await self._submit(RetryTurn(how="regenerate"), self._present_message, timeout)
+
+    async def rewind(self, to: SessionMessage | str | int) -> None:
+        """Hide everything behind a message: it is the last one then; `seq` goes on where it was.
+
+        Args:
+            to: the message, its id, or its `seq`; 0 hides all.
+
+        Raises MessageNotFoundError for an unknown id.
+        """
+        from .branching import seq_of  # noqa: PLC0415 - not for every program
+
+        await self._submit(Rewind(to_seq=await seq_of(self, to)), _present_nothing)
+
+    async def fork(
+        self, at: SessionMessage | str | int | None = None, *, session_id: str | None = None
+    ) -> Session:
+        """A new session of the same user with a copy of the history, context and configs.
+
+        The copies have ids of their own, and nothing of what a provider keeps is taken along. A
+        turn that is running is no part of it.
+
+        Args:
+            at: the last message to copy (itself, its id, or its `seq`); None: all.
+            session_id: of the new session; default: 128 random bits.
+
+        Raises SessionExistsError, MessageNotFoundError; InvalidMessageError for a history of more
+        than 100,000 messages.
+        """
+        from .branching import fork_of  # noqa: PLC0415 - not for every program
+
+        if session_id is not None:
+            check_text(session_id, "session_id", max_bytes=_ID_BYTES)
+        name, ticket = await fork_of(self, at, session_id)
+        header = self._anchor.host.header(name)
+        header.update(await ticket)
+        return Session(self._anchor, header)
+
     async def send_system_message(
-        self, content: str, *, metadata: Mapping[str, Any] | None = None
+        self,
+        content: str,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
     ) -> SessionMessage:
         """Add a system message to the history, in its place among the sends; returns it stored."""
         limits = self._anchor.host.limits
         check_text(content, "the message", max_bytes=limits.max_message_bytes)
-        command = AppendSystemMessage(content=content, metadata=self._metadata(metadata))
+        text = self._metadata(metadata)
+        claim = self._claim("send_system_message", idempotency_key, content, text)
+        command = AppendSystemMessage(content=content, metadata=text, claim=claim)
         return await self._submit(command, self._present_message)
 
     async def get_messages(
@@ -344,17 +427,27 @@ class Session:
     # -------------------------------------------------------- context and config
 
     async def update_context(
-        self, changes: Mapping[str, Any] | None = None, /, *, replace: bool = False, **keywords: Any
+        self,
+        changes: Mapping[str, Any] | None = None,
+        /,
+        *,
+        replace: bool = False,
+        idempotency_key: str | None = None,
+        **keywords: Any,
     ) -> SessionContext:
         """Merge JSON values into the context at the top level, in order with the sends (G6).
 
         A turn sees exactly the updates that were called before its send. `replace=True` makes the
-        values the whole context. Returns the context as it is then.
+        values the whole context. Returns the context as it is then. A repetition under the same
+        `idempotency_key` changes nothing and returns the context as it is now (G7).
         """
         limits = self._anchor.host.limits
         values = {**(changes or {}), **keywords}
         text = encode_object(values, "the context", max_bytes=limits.max_context_bytes)
-        command = UpdateContext(changes=text, replace=replace, max_bytes=limits.max_context_bytes)
+        claim = self._claim("update_context", idempotency_key, text, str(replace))
+        command = UpdateContext(
+            changes=text, replace=replace, max_bytes=limits.max_context_bytes, claim=claim
+        )
         return await self._submit(command, _present_context)
 
     async def get_context(self) -> SessionContext:
@@ -421,6 +514,13 @@ class Session:
         return supervisor.submit(
             self.session_id, command, present, timeout_seconds=timeout, on_busy=on_busy
         )
+
+    def _claim(self, method: str, key: str | None, *payload: str) -> ClaimKey | None:
+        if key is None:
+            return None
+        from .claims import claim_of  # noqa: PLC0415 - most never need it
+
+        return claim_of(self.session_id, method, key, *payload)
 
     def _turn_no(self, turn_id: str) -> int:
         session_id, _, number = turn_id.rpartition("/")

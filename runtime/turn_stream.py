@@ -247,6 +247,12 @@ class TurnStream:
                 await self._listen(self._transcript)
 
     async def _listen(self, transcript: Transcript) -> None:
+        has_turn = transcript.question is not None or not transcript.ended
+        if self._ticket is not None and not has_turn and transcript.error is None:
+            repeated = await self._ticket  # a repetition of a turn that ended before
+            self._wanted = int((repeated.turn_id or "0").rpartition("/")[2])
+            self._transcript = None
+            return
         self._look(transcript)
         if self._events or self._is_over:
             return

@@ -6,6 +6,7 @@ from langswarm.core.session.actors.errors import (
     CapacityError,
     ConfigurationError,
     DeadlineExceededError,
+    IdempotencyConflictError,
     InvalidMessageError,
     MailboxFullError,
     MessageNotFoundError,
@@ -28,6 +29,7 @@ from langswarm.core.session.actors.errors import (
     StorageError,
     TurnInterruptedError,
     TurnNotFoundError,
+    TurnStateError,
     WithdrawnError,
 )
 
@@ -35,6 +37,7 @@ __all__ = [
     "CapacityError",
     "ConfigurationError",
     "DeadlineExceededError",
+    "IdempotencyConflictError",
     "InvalidMessageError",
     "MailboxFullError",
     "MessageNotFoundError",
@@ -57,5 +60,6 @@ __all__ = [
     "StorageError",
     "TurnInterruptedError",
     "TurnNotFoundError",
+    "TurnStateError",
     "WithdrawnError",
 ]

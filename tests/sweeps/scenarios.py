@@ -6,15 +6,18 @@ A new public coroutine needs a line in `SCENARIOS`: a test compares it with the 
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
 from langswarm.core.session import (
     Session,
+    SessionError,
     SessionExistsError,
     SessionManager,
     SessionNotFoundError,
 )
+from langswarm.core.session.errors import TurnStateError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -132,6 +135,36 @@ async def _follow(world: World) -> object:
     return [event async for event in world.sessions["s"].follow()]
 
 
+async def _send_first(world: World) -> None:
+    await world.send(world.text("before"))
+
+
+async def _fail_first(world: World) -> None:
+    with suppress(SessionError):
+        await world.sessions["s"].send_message(world.text("failing"))
+
+
+async def _retry(world: World) -> object:
+    return await world.sessions["s"].retry()
+
+
+async def _regenerate(world: World) -> object:
+    return await world.sessions["s"].regenerate()
+
+
+async def _rewind(world: World) -> object:
+    return await world.sessions["s"].rewind(1)
+
+
+async def _fork(world: World) -> object:
+    return await world.sessions["s"].fork(session_id="fork")
+
+
+async def _send_under_a_key(world: World) -> object:
+    session = world.sessions["s"]
+    return await session.send_message("once", idempotency_key="k")
+
+
 SCENARIOS = {
     "Session.archive": _session("archive", after=_reopen),
     "Session.clear_messages": _session("clear_messages", unchecked=True),
@@ -141,7 +174,13 @@ SCENARIOS = {
     "Session.get_message": _session("get_message", "s/1"),
     "Session.get_messages": _session("get_messages", 3),
     "Session.get_metrics": _session("get_metrics"),
+    "Session.fork": Scenario(call=_fork, again=(SessionExistsError,), unchecked=True),
     "Session.refresh": _session("refresh"),
+    "Session.regenerate": Scenario(call=_regenerate, before=_send_first, unchecked=True),
+    "Session.retry": Scenario(
+        call=_retry, before=_fail_first, again=(TurnStateError,), unchecked=True
+    ),
+    "Session.rewind": Scenario(call=_rewind, before=_send_first, unchecked=True),
     "Session.reopen": _session("reopen", before=_archive),
     "Session.send_message": Scenario(call=_send_message),
     "Session.send_system_message": Scenario(call=_send_system_message),
@@ -163,6 +202,7 @@ SCENARIOS = {
 }
 
 BESIDE = {
+    "Session.send_message, under a key": Scenario(call=_send_under_a_key, unchecked=True),
     "Session.submit, awaited": Scenario(call=_submit),
     "Session.stream_message, to its end": Scenario(call=_stream_message, unchecked=True),
     "Session.follow, to its end": Scenario(call=_follow, unchecked=True),

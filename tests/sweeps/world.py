@@ -17,6 +17,7 @@ from langswarm.core.session import (
     ISessionLifecycleHook,
     ISessionMiddleware,
     ISessionStorage,
+    ProviderError,
     Session,
     SessionContext,
     SessionError,
@@ -93,11 +94,19 @@ class Hook(ISessionLifecycleHook):
         await anyio.lowlevel.checkpoint()
 
 
-def answer(request: ProviderRequest) -> ScriptedTurn:
-    """What is asked once more; "running" takes its time."""
-    question = request.messages[-1].content
-    latency = RUNNING_SECONDS if question.startswith("running") else 0.0
-    return ScriptedTurn(text=f"re: {question}", chunks=2, latency_seconds=latency)
+def answers() -> Callable[[ProviderRequest], ScriptedTurn]:
+    """What is asked once more; "running" takes its time, "failing" fails for the first time."""
+    failed: set[str] = set()
+
+    def answer(request: ProviderRequest) -> ScriptedTurn:
+        question = request.messages[-1].content
+        if question.startswith("failing") and question not in failed:
+            failed.add(question)
+            return ScriptedTurn(end=ProviderError("planned", code="overloaded", retryable=True))
+        latency = RUNNING_SECONDS if question.startswith("running") else 0.0
+        return ScriptedTurn(text=f"re: {question}", chunks=2, latency_seconds=latency)
+
+    return answer
 
 
 @attrs.define
@@ -107,7 +116,7 @@ class World:
     situation: Situation
     faults: Faults | None = None
     disk: SimulatedDisk = attrs.field(factory=SimulatedDisk)
-    provider: ScriptedProvider = attrs.field(factory=lambda: ScriptedProvider(answer))
+    provider: ScriptedProvider = attrs.field(factory=lambda: ScriptedProvider(answers()))
     recorder: SendRecorder = attrs.field(factory=SendRecorder)
     sent: list[Sent] = attrs.field(factory=list[Sent])
     problems: list[str] = attrs.field(factory=list[str])
