@@ -28,6 +28,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "SessionArchivedError": {"session_id": "s"},
     "MessageNotFoundError": {"session_id": "s", "message_id": "m"},
     "TurnNotFoundError": {"session_id": "s", "turn_id": "s/1"},
+    "IdempotencyConflictError": {"method": "send_message", "key": "k"},
     "ReentrantCallError": {"session_id": "s"},
     "WithdrawnError": {"session_id": "s"},
     "StorageError": {"code": "busy", "retryable": True, "outcome": "unknown"},

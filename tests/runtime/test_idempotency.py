@@ -73,10 +73,10 @@ async def test_another_payload_under_the_key_is_an_error(store: Store) -> None:
         first = session.submit("one", idempotency_key="k")
         for content, metadata in (("two", None), ("one", {"a": 1})):
             with pytest.raises(IdempotencyConflictError, match="'k'"):
-                session.submit(content, metadata=metadata, idempotency_key="k")
+                _ = session.submit(content, metadata=metadata, idempotency_key="k")
         await gate.reached()
         with pytest.raises(IdempotencyConflictError):
-            session.submit("two", idempotency_key="k")
+            _ = session.submit("two", idempotency_key="k")
         gate.open()
         await first
         with pytest.raises(IdempotencyConflictError):
@@ -234,4 +234,4 @@ async def test_a_key_that_is_none_is_refused(key: Any) -> None:
             await manager.create_session("u", "mock", "m", idempotency_key=key)
         session = await manager.create_session("u", "mock", "m")
         with pytest.raises(ConfigurationError, match="idempotency_key"):
-            session.submit("x", idempotency_key=key)
+            _ = session.submit("x", idempotency_key=key)

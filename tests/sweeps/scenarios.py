@@ -152,8 +152,8 @@ async def _regenerate(world: World) -> object:
     return await world.sessions["s"].regenerate()
 
 
-async def _rewind(world: World) -> object:
-    return await world.sessions["s"].rewind(1)
+async def _rewind(world: World) -> None:
+    await world.sessions["s"].rewind(1)
 
 
 async def _fork(world: World) -> object:
