@@ -1,9 +1,14 @@
 """The contract rejects what is wrong, and says what is wrong with it."""
 
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
 import anyio
+import anyio.lowlevel
 import pytest
 from langswarm.core.session import InMemorySessionStorage, StorageError
-from langswarm.core.session.testing import Backend
 from langswarm.core.session.testing.storage_contract import (
     CONTRACT,
     DURABILITY,
@@ -12,12 +17,22 @@ from langswarm.core.session.testing.storage_contract import (
     case,
 )
 
-from . import wrong_claims, wrong_details, wrong_storages
+from . import wrong_claims, wrong_corners, wrong_details, wrong_storages
 from .wrong_storages import AnswersInTheWrongOrder, RaisesForABadWrite
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from typing import Any
+
+    from langswarm.core.session.actors.model import SessionWrite
+    from langswarm.core.session.actors.ports import WriteOutcome
+    from langswarm.core.session.testing import Backend
+
+    Log = list[Callable[[InMemorySessionStorage], Awaitable[object]]]
 
 WRONG = [
     value
-    for wrong in (wrong_storages, wrong_details, wrong_claims)
+    for wrong in (wrong_storages, wrong_details, wrong_claims, wrong_corners)
     for name, value in vars(wrong).items()
     if isinstance(value, type)
     and issubclass(value, InMemorySessionStorage)
@@ -39,6 +54,40 @@ class NeverClosing(InMemorySessionStorage):
         await anyio.sleep_forever()
 
 
+class ShieldsFromScopesAlone(InMemorySessionStorage):
+    """`task.cancel()`, as at the end of `asyncio.run`, leaves a session without its messages."""
+
+    async def commit(self, writes: Sequence[SessionWrite]) -> Sequence[WriteOutcome]:
+        outcomes = await super().commit(writes)
+        try:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.0003)
+        except asyncio.CancelledError:
+            for write in writes:
+                del self._by_id[write.after.record.session_id].messages[-len(write.messages) :]
+            raise
+        return outcomes
+
+
+class DoesWhatItLoggedWhenItIsNotCancelled(InMemorySessionStorage):
+    """The log has a write that the state has not; what comes next contradicts the log."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+
+    async def open(self) -> None:
+        await super().open()
+        for step in self._log:
+            await step(self)
+
+    async def commit(self, writes: Sequence[SessionWrite]) -> Sequence[WriteOutcome]:
+        batch = tuple(writes)
+        self._log.append(lambda state: InMemorySessionStorage.commit(state, batch))
+        await anyio.lowlevel.checkpoint()
+        return await super().commit(batch)
+
+
 def rejects(one: StorageCase, wrong: type[InMemorySessionStorage], backend: Backend) -> bool:
     try:
         one.check(wrong, backend=backend)
@@ -51,6 +100,23 @@ def rejects(one: StorageCase, wrong: type[InMemorySessionStorage], backend: Back
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.__name__)
 def test_a_wrong_storage_is_rejected(wrong: type[InMemorySessionStorage], backend: Backend) -> None:
     assert any(rejects(one, wrong, backend) for one in CONTRACT)
+
+
+def test_a_storage_that_a_native_cancellation_cuts_is_rejected() -> None:
+    assert rejects(
+        BY_NAME["a_commit_cancelled_at_any_step_is_never_half_there"],
+        ShieldsFromScopesAlone,
+        "asyncio",
+    )
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_storage_whose_log_says_more_than_its_state_is_rejected(backend: Backend) -> None:
+    name = "a_second_storage_finds_what_was_read_back_after_a_cancelled_commit"
+    [one] = [one for one in DURABILITY if str(one) == name]
+    log: Log = []
+    with pytest.raises(ContractBrokenError):
+        one.check(lambda: DoesWhatItLoggedWhenItIsNotCancelled(log), backend=backend)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -87,6 +153,33 @@ def test_an_error_of_the_storage_itself_comes_out_with_a_note() -> None:
         BY_NAME["a_failed_write_leaves_nothing_of_itself"].check(RaisesForABadWrite)
     [note] = caught.value.__notes__
     assert "a failed write leaves nothing of itself" in note
+
+
+class FailsToClose(AnswersInTheWrongOrder):
+    async def close(self) -> None:
+        raise RuntimeError("cannot close")
+
+
+class FailsToCloseToo(RaisesForABadWrite):
+    async def close(self) -> None:
+        raise RuntimeError("cannot close")
+
+
+def test_a_close_that_fails_does_not_hide_the_broken_promise() -> None:
+    with pytest.raises(ContractBrokenError, match="outcomes in the order") as broken:
+        BY_NAME["a_batch_has_its_outcomes_in_the_order_of_its_writes"].check(FailsToClose)
+    assert "cannot close" in str(broken.value)
+    with pytest.raises(StorageError) as caught:
+        BY_NAME["a_failed_write_leaves_nothing_of_itself"].check(FailsToCloseToo)
+    assert "cannot close" in " ".join(caught.value.__notes__)
+    with pytest.raises(RuntimeError, match="cannot close"):
+        BY_NAME["loading_nothing_finds_nothing"].check(FailsToClose)
+
+
+def test_a_make_that_makes_nothing_is_named() -> None:
+    nothing: Callable[[], Any] = lambda: None  # noqa: E731 - as it is forgotten
+    with pytest.raises(TypeError, match=r"make\(\) must return a new storage"):
+        BY_NAME["loading_nothing_finds_nothing"].check(nothing)
 
 
 def test_a_close_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -27,6 +28,7 @@ from langswarm.core.session.testing.storage_contract.builders import (
     new,
     open_turn,
 )
+from langswarm.core.session.testing.storage_contract.cancelling import ways_to_cancel
 from langswarm.core.session.testing.storage_contract.case import (
     Part,
     expect,
@@ -151,14 +153,11 @@ async def a_cancelled_commit_is_never_half_there(storage: ISessionStorage) -> No
 
 @part.opened(promises.CANCELLING)
 async def a_commit_cancelled_at_any_step_is_never_half_there(storage: ISessionStorage) -> None:
-    for steps in range(20):
-        write = await _turn_of_a_new_session(storage, f"s{steps}")
-        async with anyio.create_task_group() as group:
-            group.start_soon(storage.commit, [write])
-            for _ in range(steps):
-                await anyio.lowlevel.checkpoint()
-            group.cancel_scope.cancel()
-        await _is_whole_or_not_there(storage, write)
+    for number, cancelled in enumerate(ways_to_cancel()):
+        for steps in range(20):
+            write = await _turn_of_a_new_session(storage, f"s{number}.{steps}")
+            await cancelled(steps, partial(storage.commit, [write]))
+            await _is_whole_or_not_there(storage, write)
 
 
 async def _turn_of_a_new_session(storage: ISessionStorage, session_id: str) -> SessionWrite:
@@ -179,19 +178,20 @@ async def _is_whole_or_not_there(storage: ISessionStorage, write: SessionWrite) 
 @part.opened(promises.CANCELLING)
 async def a_cancelled_read_leaves_a_storage_that_works(storage: ISessionStorage) -> None:
     stored = await commit(storage, change(await create(storage), message(1)))
-    for steps in range(3):
-        for read in (
-            lambda: storage.load(["s"]),
-            lambda: storage.read_back(["s"]),
-            lambda: storage.load_unfinished(1),
-            lambda: storage.read_messages(stored.record.key, ALL),
-            lambda: storage.list_sessions(SessionQuery(user_id="ann", limit=1)),
-        ):
-            async with anyio.create_task_group() as group:
-                group.start_soon(read)
-                for _ in range(steps):
-                    await anyio.lowlevel.checkpoint()
-                group.cancel_scope.cancel()
+    key = stored.record.key
+    for cancelled in ways_to_cancel():
+        for steps in range(3):
+            for read in (
+                lambda: storage.load(["s"]),
+                lambda: storage.read_back(["s"]),
+                lambda: storage.load_unfinished(1),
+                lambda: storage.read_messages(key, ALL),
+                lambda: storage.list_sessions(SessionQuery(user_id="ann", limit=1)),
+                lambda: storage.read_turn(key, 1),
+                lambda: storage.find_claim("s", "send_message", "k"),
+                lambda: storage.load_purges(1, 1),
+            ):
+                await cancelled(steps, read)
     stored = await commit(storage, change(stored, message(2)))
     found = await contents(storage, stored.record.key)
     expect_equal("the messages", found, ["text 1", "text 2"])

@@ -51,14 +51,17 @@ class StorageCase:
         one check. The case opens what it needs and closes all that it made.
 
         Raises ContractBrokenError when the storage breaks the promise. What the storage raises
-        itself comes out unchanged, with a note that names the case.
+        itself comes out unchanged, with a note that names the case; what `close` raises beside
+        that is a note too. Raises TypeError where `make` returns no `ISessionStorage`.
         """
         try:
             anyio.run(self._run, make, backend=backend)
         except Exception as error:  # noqa: BLE001 - raised again, with the name of the case
             cause = _first_of(error)
             if isinstance(cause, _UnmetError):
-                raise ContractBrokenError(f"{self._heading()}\n{cause}") from cause
+                notes = getattr(cause, "__notes__", ())
+                text = "\n".join([self._heading(), str(cause), *notes])
+                raise ContractBrokenError(text) from cause
             cause.add_note(self._heading())
             raise cause from None
 
@@ -66,23 +69,54 @@ class StorageCase:
         made: list[ISessionStorage] = []
 
         def make_and_note() -> ISessionStorage:
-            made.append(make())
+            made.append(_checked(make()))
             return made[-1]
 
         try:
             with anyio.move_on_after(_CASE_SECONDS) as scope:
                 await self._program(make_and_note)
-        finally:
-            with anyio.move_on_after(_CLOSE_SECONDS, shield=True) as closing:
-                for storage in made:
-                    await storage.close()
-        late = scope.cancelled_caught
-        expect("all calls return", not late, f"one that did not within {_CASE_SECONDS} s")
-        late = closing.cancelled_caught
-        expect("close() returns", not late, f"it did not within {_CLOSE_SECONDS} s")
+        except BaseException as error:
+            await _close_beside(error, made)
+            raise
+        expect(
+            "all calls return",
+            not scope.cancelled_caught,
+            f"one that did not within {_CASE_SECONDS} s",
+        )
+        await _close_all(made)
 
     def _heading(self) -> str:
         return f"the contract of storages: {self.name}\npromised by {self.promise}"
+
+
+def _checked(made: object) -> ISessionStorage:
+    if not isinstance(made, ISessionStorage):
+        raise TypeError(f"make() must return a new storage, an ISessionStorage; not {made!r}")
+    return made
+
+
+async def _close_all(made: list[ISessionStorage]) -> None:
+    """Each of them, whatever the others say; raises the first error."""
+    errors: list[Exception] = []
+    with anyio.move_on_after(_CLOSE_SECONDS, shield=True) as scope:
+        for storage in made:
+            try:
+                await storage.close()
+            except Exception as error:  # noqa: BLE001 - raised when the others are closed, too
+                errors.append(error)
+    late = scope.cancelled_caught
+    expect("close() returns", not late, f"it did not within {_CLOSE_SECONDS} s")
+    if errors:
+        raise errors[0]
+
+
+async def _close_beside(broken: BaseException, made: list[ISessionStorage]) -> None:
+    """When the case has failed: what close() says must not hide that."""
+    try:
+        await _close_all(made)
+    except Exception as error:  # noqa: BLE001 - told in a note
+        cause = _first_of(broken) if isinstance(broken, Exception) else broken
+        cause.add_note(f"and close() failed: {error!r}")
 
 
 class Part:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from langswarm.core.session.actors.model import Conflict, SessionQuery
+from functools import partial
+
+from langswarm.core.session.actors.model import Conflict, SessionQuery, StoredSession
 from langswarm.core.session.testing.storage_contract import promises
 from langswarm.core.session.testing.storage_contract.builders import (
     ALL,
@@ -19,12 +21,14 @@ from langswarm.core.session.testing.storage_contract.builders import (
     open_turn,
     purge,
 )
+from langswarm.core.session.testing.storage_contract.cancelling import ways_to_cancel
 from langswarm.core.session.testing.storage_contract.case import (
     Make,
     Part,
     expect,
     expect_equal,
     expect_failed,
+    present,
 )
 from langswarm.core.session.testing.storage_contract.values import TEXTS
 
@@ -114,6 +118,30 @@ async def what_was_cleared_marked_and_refused_stays_so(make: Make) -> None:
         [(one.content, one.finish_reason) for one in found],
         [("text 2", "failed"), ("text 3", None)],
     )
+
+
+@part.unopened(promises.RESOLVED)
+async def a_second_storage_finds_what_was_read_back_after_a_cancelled_commit(make: Make) -> None:
+    """And what was acknowledged behind it, as the first one showed it."""
+    first, second = make(), make()
+    await first.open()
+    stored: list[StoredSession] = []
+    for number, cancelled in enumerate(ways_to_cancel()):
+        for steps in range(20):
+            name = f"s{number}.{steps}"
+            cut = change(await create(first, name), message(1, "cut"))
+            await cancelled(steps, partial(first.commit, [cut]))
+            [found] = await first.read_back([name])
+            after = present("the session that was committed before", found)
+            seq = after.record.last_seq + 1
+            stored.append(await commit(first, change(after, message(seq, "acknowledged"))))
+    shown = [await contents(first, one.record.key) for one in stored]
+    await first.close()
+    await second.open()
+    names = [one.record.session_id for one in stored]
+    expect_equal("the sessions", list(await second.load(names)), stored)
+    found_texts = [await contents(second, one.record.key) for one in stored]
+    expect_equal("the messages", found_texts, shown)
 
 
 @part.unopened(promises.COMMIT)

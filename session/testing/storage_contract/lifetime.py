@@ -23,6 +23,7 @@ from langswarm.core.session.testing.storage_contract.builders import (
     open_turn,
     purge,
 )
+from langswarm.core.session.testing.storage_contract.cancelling import ways_to_cancel
 from langswarm.core.session.testing.storage_contract.case import (
     Part,
     expect,
@@ -141,22 +142,23 @@ async def close_finishes_what_was_handed_over(storage: ISessionStorage) -> None:
 @part.opened(promises.CANCELLING)
 async def a_cancelled_close_can_be_followed_by_open(storage: ISessionStorage) -> None:
     stored = await commit(storage, change(await create(storage), message(1)))
-    with anyio.CancelScope() as scope:
-        scope.cancel()
-        await storage.close()
-    await storage.open()
-    newest = await contents(storage, stored.record.key, MessageQuery(limit=1))
-    expect_equal("the messages", newest, ["text 1"])
+    for cancelled in ways_to_cancel():
+        for steps in range(5):
+            await cancelled(steps, storage.close)
+            await storage.open()
+            newest = await contents(storage, stored.record.key, MessageQuery(limit=1))
+            expect_equal("the messages", newest, ["text 1"])
 
 
 @part.unopened(promises.CANCELLING)
 async def a_cancelled_open_can_be_followed_by_open(make: Make) -> None:
     storage = make()
-    with anyio.CancelScope() as scope:
-        scope.cancel()
-        await storage.open()
-    await storage.open()
-    await create(storage)
+    for number, cancelled in enumerate(ways_to_cancel()):
+        for steps in range(5):
+            await cancelled(steps, storage.open)
+            await storage.open()
+            await create(storage, f"s{number}.{steps}")
+            await storage.close()
 
 
 @part.unopened(promises.CANCELLING)

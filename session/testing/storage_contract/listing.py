@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
 from langswarm.core.session.actors.model import SessionQuery, SessionRecord, SessionStatus
 from langswarm.core.session.testing.storage_contract import promises
 from langswarm.core.session.testing.storage_contract.builders import (
@@ -13,6 +14,7 @@ from langswarm.core.session.testing.storage_contract.builders import (
     create,
     ids_of,
     message,
+    new,
 )
 from langswarm.core.session.testing.storage_contract.case import Part, expect, expect_equal
 
@@ -123,6 +125,31 @@ async def a_list_finds_the_sessions_active_since(storage: ISessionStorage) -> No
     query = SessionQuery(user_id="ann", limit=9, active_since_us=START_US + 10)
     found = ids_of(await storage.list_sessions(query))
     expect_equal("the list", found, ["recent"])
+
+
+@part.opened(promises.BEFORE_KEY)
+async def a_list_keeps_its_filters_on_every_page(storage: ISessionStorage) -> None:
+    for number in range(12):
+        archived = {"status": SessionStatus.ARCHIVED} if number % 3 else {}
+        await create(storage, f"s{number}", updated_us=START_US + number % 2, **archived)
+    query = SessionQuery(
+        user_id="ann", limit=2, status=SessionStatus.ARCHIVED, active_since_us=START_US + 1
+    )
+    found: list[list[str]] = []
+    for _ in range(3):
+        page = list(await storage.list_sessions(query))
+        found.append(ids_of(page))
+        query = attrs.evolve(query, before_key=page[-1].key if page else 0)
+    expect_equal("the pages", found, [["s11", "s7"], ["s5", "s1"], []])
+
+
+@part.opened(promises.LIST)
+async def a_page_is_as_long_as_was_asked_for(storage: ISessionStorage) -> None:
+    names = [f"s{number}" for number in range(1200)]
+    await storage.commit([new(name) for name in names])
+    for limit in (1000, 2000):
+        found = ids_of(await storage.list_sessions(SessionQuery(user_id="ann", limit=limit)))
+        expect_equal(f"the list for limit={limit}", found, names[::-1][:limit])
 
 
 @part.opened(promises.LIST)

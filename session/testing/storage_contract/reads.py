@@ -5,12 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import attrs
-from langswarm.core.session.actors.model import MessageQuery, Role, TurnState
+from langswarm.core.session.actors.model import (
+    MessageQuery,
+    Role,
+    SessionQuery,
+    SessionStatus,
+    StoredSession,
+    TurnState,
+)
 from langswarm.core.session.testing.storage_contract import promises
 from langswarm.core.session.testing.storage_contract.builders import (
     ALL,
     START_US,
     change,
+    claim,
     close_turn,
     commit,
     contents,
@@ -19,10 +27,13 @@ from langswarm.core.session.testing.storage_contract.builders import (
     message,
     new,
     open_turn,
+    purge,
 )
 from langswarm.core.session.testing.storage_contract.case import Part, expect, expect_equal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from langswarm.core.session.actors.ports import ISessionStorage
     from langswarm.core.session.testing.storage_contract.case import Make
 
@@ -80,6 +91,17 @@ async def an_open_turn_is_unfinished_whatever_else_is_written(storage: ISessionS
     later = await commit(storage, change(opened, message(2), open_turn=opened.open_turn))
     expect_equal("the open turn", later.open_turn, opened.open_turn)
     expect_equal("the unfinished ones", list(await storage.load_unfinished(10)), [later])
+
+
+@part.opened(promises.UNFINISHED)
+async def an_open_turn_is_unfinished_whatever_the_status(storage: ISessionStorage) -> None:
+    opened: list[StoredSession] = []
+    for status in SessionStatus:
+        stored = await commit(storage, open_turn(await create(storage, status.value)))
+        later = change(stored, open_turn=stored.open_turn, record={"status": status})
+        opened.append(await commit(storage, later))
+    found = sorted(await storage.load_unfinished(10), key=lambda stored: stored.record.key)
+    expect_equal("the unfinished ones", found, opened)
 
 
 @part.opened(promises.UNFINISHED)
@@ -230,6 +252,10 @@ async def reading_messages_finds_those_that_a_prompt_may_hold(storage: ISessionS
     for query, expected in (
         (MessageQuery(for_prompt=True), "1 2 4 7 8 9 10"),
         (MessageQuery(for_prompt=True, limit=5), "4 7 8 9 10"),
+        (MessageQuery(for_prompt=True, before_seq=8), "1 2 4 7"),
+        (MessageQuery(for_prompt=True, before_seq=8, limit=2), "4 7"),
+        (MessageQuery(for_prompt=True, after_seq=2), "4 7 8 9 10"),
+        (MessageQuery(for_prompt=True, after_seq=2, before_seq=10, limit=3), "7 8 9"),
     ):
         found = " ".join(await contents(storage, key, query))
         expect_equal(f"the messages for {query}", found, expected)
@@ -274,6 +300,24 @@ async def reading_messages_takes_a_long_history(storage: ISessionStorage) -> Non
     expect_equal("all", await contents(storage, key), [f"text {seq}" for seq in range(1, 2001)])
     page = await contents(storage, key, MessageQuery(before_seq=1001, limit=2))
     expect_equal("a page in the middle", page, ["text 999", "text 1000"])
+
+
+@part.opened(promises.READS_AT_ONCE)
+async def what_was_read_does_not_change_any_more(storage: ISessionStorage) -> None:
+    stored = await commit(storage, change(await create(storage), message(1), claim=claim("a")))
+    key = stored.record.key
+    before: list[Sequence[object]] = [
+        await storage.load(["s"]),
+        await storage.read_messages(key, MessageQuery()),
+        await storage.read_messages(key, ALL),
+        await storage.list_sessions(SessionQuery(user_id="ann", limit=9)),
+        await storage.load_unfinished(9),
+        await storage.load_purges(START_US, 9),
+    ]
+    copies = [list(page) for page in before]
+    await commit(storage, attrs.evolve(open_turn(stored), purges=(purge(),)))
+    await create(storage, "t")
+    expect_equal("what was read before", [list(page) for page in before], copies)
 
 
 @part.opened(promises.READ_MESSAGES)

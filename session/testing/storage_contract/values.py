@@ -149,6 +149,21 @@ async def the_largest_integers_come_back(storage: ISessionStorage) -> None:
 
 
 @part.opened(promises.AS_GIVEN)
+async def a_history_goes_on_beyond_two_thousand_million(storage: ISessionStorage) -> None:
+    """A seq and the number of a turn have 32 bits."""
+    seqs = (2**31 - 1, 2**31, 2**32 - 1)
+    stored = await create(storage)
+    for seq in seqs:
+        written = message(seq, str(seq), turn_no=seq)
+        stored = await commit(storage, change(stored, written))
+    key = stored.record.key
+    expect_equal("last_seq", stored.record.last_seq, seqs[-1])
+    expect_equal("the messages", await contents(storage, key), [str(seq) for seq in seqs])
+    query = MessageQuery(after_seq=seqs[0], before_seq=seqs[2], turn_no=seqs[1])
+    expect_equal("the one between", await contents(storage, key, query), [str(seqs[1])])
+
+
+@part.opened(promises.AS_GIVEN)
 async def a_megabyte_comes_back(storage: ISessionStorage) -> None:
     text = "\N{OWL}x" * 200_000
     documents = SessionDocuments(context='{"a": "' + "y" * 1_000_000 + '"}', context_version=1)

@@ -10,6 +10,7 @@ from langswarm.core.session.actors.model import (
     Counters,
     SessionDocuments,
     SessionStatus,
+    TurnRecord,
     TurnState,
 )
 from langswarm.core.session.testing.storage_contract import promises
@@ -17,6 +18,7 @@ from langswarm.core.session.testing.storage_contract.builders import (
     ALL,
     START_US,
     change,
+    claim,
     close_turn,
     commit,
     contents,
@@ -25,6 +27,7 @@ from langswarm.core.session.testing.storage_contract.builders import (
     message,
     new,
     open_turn,
+    purge,
 )
 from langswarm.core.session.testing.storage_contract.case import (
     Part,
@@ -165,6 +168,14 @@ async def a_write_marks_stored_messages(storage: ISessionStorage) -> None:
     expect_equal("the finish reasons", reasons, ["failed", None])
 
 
+@part.opened(promises.MARKS)
+async def a_write_marks_hidden_messages_too(storage: ISessionStorage) -> None:
+    stored = await commit(storage, change(await create(storage), message(1, hidden_by=7)))
+    await commit(storage, change(stored, marks=((1, "failed"),)))
+    found = await storage.read_messages(stored.record.key, ALL)
+    expect_equal("the finish reasons", [one.finish_reason for one in found], ["failed"])
+
+
 @part.opened(promises.WRITE_ORDER)
 async def a_write_marks_a_message_that_it_inserts(storage: ISessionStorage) -> None:
     stored = await create(storage)
@@ -240,6 +251,62 @@ async def a_second_creation_is_a_conflict(storage: ISessionStorage) -> None:
     expect_equal("the outcome of the second creation", outcomes, [Conflict(1, 1)])
     stored = await load_one(storage, "s")
     expect_equal("the user of the session", stored.record.user_id, "ann")
+
+
+@part.opened(promises.CONFLICT)
+async def the_id_of_a_deleted_session_is_taken(storage: ISessionStorage) -> None:
+    stored = await create(storage)
+    deleted = change(stored, message(1), record={"status": SessionStatus.DELETED})
+    stored = await commit(storage, deleted)
+    outcomes = list(await storage.commit([new("s", user_id="bob")]))
+    expect_equal("the outcome of the second creation", outcomes, [Conflict(2, 1)])
+    expect_equal("the session", await load_one(storage, "s"), stored)
+    expect_equal("the messages", await contents(storage, stored.record.key), ["text 1"])
+
+
+@part.opened(promises.CONFLICT)
+async def a_conflict_changes_nothing(storage: ISessionStorage) -> None:
+    """Of all that the refused write asked for."""
+    first = await commit(storage, change(await create(storage), message(1), message(2)))
+    stored = await commit(storage, change(first))
+    stale = attrs.evolve(
+        open_turn(first),
+        documents_changed=True,
+        marks=((1, "failed"),),
+        hides=((1, 2, 7),),
+        clear_through_seq=1,
+        claim=claim(),
+        purges=(purge(),),
+    )
+    outcomes = list(await storage.commit([stale]))
+    expect_equal("the outcome of a stale write", outcomes, [Conflict(3, 1)])
+    found = list(await storage.read_messages(stored.record.key, ALL))
+    expect_equal("the messages", found, [message(1), message(2)])
+    expect_equal("the session", await load_one(storage, "s"), stored)
+    expect_equal("the turn", await storage.read_turn(stored.record.key, 1), None)
+    expect_equal("the claim", await storage.find_claim("s", "send_message", "k"), None)
+    expect_equal("the purges", list(await storage.load_purges(START_US, 9)), [])
+
+
+@part.opened(promises.COMMIT)
+async def a_write_creates_a_session_with_all_that_it_holds(storage: ISessionStorage) -> None:
+    creation = new("s", last_seq=2, last_turn_no=1, open_turn_no=1)
+    turn = TurnRecord(turn_no=1, state=TurnState.OPEN, user_seq=1, opened_us=START_US)
+    write = attrs.evolve(
+        creation,
+        after=attrs.evolve(creation.after, open_turn=turn),
+        messages=(message(1), message(2)),
+        turn=turn,
+        opens_turn=True,
+        claim=claim(),
+        purges=(purge(),),
+    )
+    stored = await commit(storage, write)
+    expect_equal("the open turn", stored.open_turn, turn)
+    found = await contents(storage, stored.record.key)
+    expect_equal("the messages", found, ["text 1", "text 2"])
+    expect_equal("the claim", await storage.find_claim("s", "send_message", "k"), claim())
+    expect_equal("the purges", list(await storage.load_purges(START_US, 9)), [purge()])
 
 
 @part.opened(promises.CONFLICT)
