@@ -43,7 +43,10 @@ class Limits:
         100_000, least=1, what="sessions waiting for a live place; beyond: CapacityError at once"
     )
     queue_timeout_seconds: float = _limit(
-        30.0, least=0.0, what="wait for a live place; beyond: CapacityError"
+        30.0, least=0.0, what="wait for a live place, or for a turn's; beyond: CapacityError"
+    )
+    max_inflight_turns: int = _limit(
+        10_000, least=1, what="turns with their providers at once; beyond: a FIFO wait"
     )
     turn_timeout_seconds: float = _limit(
         600.0, least=0.001, what="a provider's whole answer; beyond: ProviderTimeoutError"
@@ -81,6 +84,9 @@ class Limits:
     )
     storage_queue_size: int = _limit(
         100_000, least=1, what="writes waiting, at most one a live session; beyond: CapacityError"
+    )
+    idempotency_hours: float = _limit(
+        24.0, least=0.0, what="an idempotency key is kept at least so long; beyond: forgotten"
     )
     window_cache_bytes: int = _limit(
         32 * 1024 * 1024, least=0, what="prompt windows of all sessions; beyond: read again"

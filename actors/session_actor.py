@@ -95,6 +95,7 @@ class SessionActor:
         "_reload",
         "_step",
         "idle_since",
+        "last_error",
         "newer",
         "older",
         "phase",
@@ -117,6 +118,7 @@ class SessionActor:
         self._in_flight = False
         self._failure: Exception | None = None
         self._reload = False
+        self.last_error: str | None = None
         # The supervisor's list of idle actors, oldest first.
         self.idle_since = -1.0
         self.older: SessionActor | None = None
@@ -452,6 +454,7 @@ class SessionActor:
         self._step = None
         if turn is not None:
             self.system.turns.ended(turn)
+            self.system.gate.leave(turn)
         if self._reload and self.phase is Phase.LIVE:
             self._restart()
         elif self.queued and self.phase is Phase.LIVE:

@@ -186,6 +186,11 @@ class StorageActor:
         await self.opened()
         return await _read(self._storage.find_claim(scope, method, key))
 
+    async def sweep_claims(self, before_us: int, limit: int) -> int:
+        """Delete idempotency keys that are older; how many there were, up to `limit`."""
+        await self.opened()
+        return await _read(self._storage.sweep_claims(before_us, limit))
+
     async def load_now(self, session_id: str) -> StoredSession | None:
         """The session as committed, in the caller's task, without activating it."""
         await self.opened()

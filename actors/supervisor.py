@@ -25,6 +25,7 @@ from weakref import WeakValueDictionary
 
 import attrs
 
+from .claim_sweep import ClaimSweep
 from .decisions import SendMessage
 from .errors import (
     CapacityError,
@@ -42,6 +43,7 @@ from .ports import Notice
 from .quarantine import Quarantine
 from .session_actor import SessionActor
 from .stages import Cause, Phase
+from .turn_gate import TurnGate
 from .turn_watch import TurnWatch
 from .wait import Signal
 from .watch import BlockingReport
@@ -99,6 +101,8 @@ class SupervisorStatistics:
     waiting: int
     """Sessions waiting for a live place."""
     running_turns: int
+    waiting_turns: int
+    """Of these, those that wait for `max_inflight_turns`."""
     quarantined: int
     activations: int
     evictions: int
@@ -153,6 +157,17 @@ class Supervisor:
         # Invariant: exactly the LIVE actors with nothing to do.
         self._idle = IdleList()
         self.turns = TurnWatch(backend, limits.cancel_grace_seconds, wake_at)
+        self.gate = TurnGate(
+            backend, limits.max_inflight_turns, limits.queue_timeout_seconds, wake_at
+        )
+        self.claim_sweep = ClaimSweep(
+            backend,
+            executor,
+            storage,
+            kept_seconds=limits.idempotency_hours * 3600,
+            wall_clock_us=wall_clock_us,
+            wake_at=wake_at,
+        )
         self._quarantine = Quarantine(limits)
         self._counts = dict.fromkeys(
             ("activations", "evictions", "restarts", "quarantines", "abandoned"), 0
@@ -166,6 +181,7 @@ class Supervisor:
             idle=self._idle.count,
             waiting=len(self._waiting),
             running_turns=len(self.turns),
+            waiting_turns=self.gate.waiting,
             quarantined=self._quarantine.count_resting(now),
             activations=counts["activations"],
             evictions=counts["evictions"],
@@ -219,6 +235,7 @@ class Supervisor:
         actor.enqueue(ticket)
         if claim is not None:
             self._claimed[claim.scope, claim.method, claim.key] = ticket
+            self.claim_sweep.claimed()
         return ticket
 
     def _shared(self, claim: ClaimKey) -> Ticket[Any] | None:
@@ -258,6 +275,14 @@ class Supervisor:
         """The turn that the session runs now."""
         actor = self._actors.get(session_id)
         return None if actor is None else actor.turn
+
+    def actor_of(self, session_id: str) -> SessionActor | None:
+        """The session's slot, if it is in memory."""
+        return self._actors.get(session_id)
+
+    def actors(self) -> list[SessionActor]:
+        """All slots."""
+        return list(self._actors.values())
 
     def refuse_reentrant_wait(self, session_id: str) -> None:
         """Raise ReentrantCallError if the running task is this session's own turn."""
@@ -433,7 +458,9 @@ class Supervisor:
             self._turn_away(next(iter(self._waiting)))
         for turn in self.turns.check(now):
             self._abandon(turn)
+        self.gate.check(now)
         self._quarantine.forget(now)
+        self.claim_sweep.check(now)
         return self._next_due()
 
     def _next_due(self) -> float | None:
@@ -442,8 +469,8 @@ class Supervisor:
             due.append(self._idle.oldest.idle_since + self.limits.idle_seconds)
         if self._waiting:
             due.append(next(iter(self._waiting.values())))
-        if self.turns.due is not None:
-            due.append(self.turns.due)
+        dates = (self.turns.due, self.gate.due, self.claim_sweep.due)
+        due += [date for date in dates if date is not None]
         return min(due, default=None)
 
     def _turn_away(self, actor: SessionActor) -> None:

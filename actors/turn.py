@@ -26,6 +26,7 @@ from .answer import Answer, describe
 from .branches import open_again
 from .decisions import SendMessage, TurnResult, checkpoint_turn, close_turn, open_turn
 from .errors import (
+    CapacityError,
     ConfigurationError,
     DeadlineExceededError,
     InvalidMessageError,
@@ -87,10 +88,12 @@ class Turn:
         "_ticket",
         "_transcript",
         "_tries",
+        "began_at",
         "checkpoint_at",
         "deadline",
         "in_guest",
         "is_cancelled",
+        "is_waiting",
         "stage",
         "task",
     )
@@ -110,10 +113,11 @@ class Turn:
         self._generation = 0
         self._scope: Scope | None = None
         self._interruption: SessionError | None = None
+        self.began_at = actor.backend.now()
+        # Invariant: whether it is in the line of the turn gate.
+        self.is_waiting = False
         # When the guest must end. The supervisor watches it, so there is no timer per turn.
-        self.deadline = min(
-            actor.backend.now() + actor.system.limits.turn_timeout_seconds, ticket.deadline
-        )
+        self.deadline = ticket.deadline
         # When what has arrived is to be stored; inf: nothing new has.
         self.checkpoint_at = math.inf
         # What waits for the checkpoint that is being written; see `_behind_checkpoint`.
@@ -138,6 +142,10 @@ class Turn:
     def session_id(self) -> str:
         """Whose turn it is."""
         return self._actor.session_id
+
+    def now(self) -> float:
+        """The time of its event loop."""
+        return self._actor.backend.now()
 
     @property
     def turn_no(self) -> int:
@@ -172,6 +180,9 @@ class Turn:
             self._interruption = self._deadline_passed()
         if self._scope is not None:
             self._scope.cancel()
+        if self.is_waiting:
+            self.is_waiting = False
+            self._refuse(self._refusal())
 
     def abandon(self) -> None:
         """Go on without the guest, which ignored its cancellation (G15). Only while in_guest."""
@@ -192,6 +203,29 @@ class Turn:
 
     def begin(self) -> None:
         """Start it. Whatever happens, the ticket is settled and the actor goes on."""
+        self.is_waiting = True
+        if self._actor.system.gate.enter(self):
+            self.admitted()
+
+    def turned_away(self, most: int, seconds: float) -> None:
+        """It waited too long for others to end."""
+        self.is_waiting = False
+        self._refuse(
+            CapacityError(
+                f"{most} turns (limit max_inflight_turns) ran for queue_timeout_seconds="
+                f"{seconds:g}; the message did not run: send it again later",
+                content=self._content(),
+                retry_after_seconds=seconds,
+            )
+        )
+
+    def admitted(self) -> None:
+        """Begin; its time counts from here."""
+        self.is_waiting = False
+        system = self._actor.system
+        until = self._actor.backend.now() + system.limits.turn_timeout_seconds
+        self.deadline = min(until, self._ticket.deadline)
+        system.turns.look_at(self.deadline)
         if self._replay is not None:
             self._open(None)  # its question has passed the middleware before
         elif self._actor.system.guests.has_middleware:
@@ -566,6 +600,7 @@ class Turn:
             self._actor.step_lost(error)
 
     def _tell(self, error: Exception) -> None:
+        self._actor.last_error = describe(error)
         self._ticket.fail(error)
         self._actor.publish("session_error", self._context, error=error)
 

@@ -6,6 +6,7 @@ A guest whose time is over is cancelled; one that has not ended a grace later is
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ class TurnWatch:
     def began(self, turn: Turn) -> None:
         """A turn is running."""
         self._turns[turn] = None
-        self.look_at(turn.deadline)
+        if turn.deadline < math.inf:
+            self.look_at(turn.deadline)
 
     def ended(self, turn: Turn) -> None:
         """It no longer is."""
@@ -84,5 +86,6 @@ class TurnWatch:
             )
             for turn in self._turns
         ]
-        self.due = min(dates, default=None)
+        first = min(dates, default=math.inf)
+        self.due = None if first == math.inf else first
         return lost

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .events import EventStream, SessionEvent
     from .guests import Guests, ISessionLifecycleHook, ISessionMiddleware
     from .host import RuntimeStatistics
+    from .inspection import SessionInspection
 
 _ID_BYTES = 500
 
@@ -101,6 +102,12 @@ class Manager:
     def statistics(self) -> RuntimeStatistics | None:
         """A snapshot of supervisor, storage actor and executor; None before the first use."""
         return self._anchor.host.statistics()
+
+    def inspect(self, *, limit: int = 100) -> list[SessionInspection]:
+        """The sessions that have something to do, the oldest turn first, at most `limit`. Plain."""
+        from .inspection import busy_sessions  # noqa: PLC0415 - not for every program
+
+        return busy_sessions(self._anchor.host.runtime().supervisor, limit)
 
     # -------------------------------------------------------- storage
 

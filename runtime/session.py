@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from ..actors.mailbox import Ticket
     from ..actors.supervisor import OnBusy, SessionHeader
     from .host import Anchor
+    from .inspection import RunningTurn, SessionInspection
     from .turn_stream import TurnStream
 
 T = TypeVar("T")
@@ -157,6 +158,21 @@ class Session:
         if provider is None:
             return None
         return provider.session_view(_Settings(self._header, host.limits.max_config_bytes))
+
+    @property
+    def current_turn(self) -> RunningTurn | None:
+        """The turn that has not ended, with its id, stage, age and the characters so far."""
+        from .inspection import turn_of  # noqa: PLC0415 - not for every program
+
+        runtime = self._anchor.host.started
+        turn = None if runtime is None else runtime.supervisor.turn_of(self.session_id)
+        return None if turn is None else turn_of(turn, turn.now())
+
+    def inspect(self) -> SessionInspection:
+        """What the session is doing in this process: queue, turn, stage, last error. Plain."""
+        from .inspection import session_of  # noqa: PLC0415 - not for every program
+
+        return session_of(self._anchor.host.runtime().supervisor, self.session_id)
 
     # -------------------------------------------------------- messages
 

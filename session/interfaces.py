@@ -8,6 +8,7 @@ from langswarm.core.session.actors.ports import Backup, ISessionStorage, Storage
 from langswarm.core.session.runtime.events import SessionEvent
 from langswarm.core.session.runtime.guests import ISessionLifecycleHook, ISessionMiddleware
 from langswarm.core.session.runtime.health import Health
+from langswarm.core.session.runtime.inspection import RunningTurn, SessionInspection
 from langswarm.core.session.runtime.session import Session
 from langswarm.core.session.runtime.turn_stream import (
     TurnCompleted,
@@ -32,8 +33,10 @@ __all__ = [
     "ISessionMiddleware",
     "ISessionStorage",
     "Role",
+    "RunningTurn",
     "SessionContext",
     "SessionEvent",
+    "SessionInspection",
     "SessionMessage",
     "SessionMetrics",
     "SessionStatus",
