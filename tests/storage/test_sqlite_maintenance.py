@@ -182,7 +182,7 @@ class TestABackup:
             assert storage._hosted is not None
             storage._hosted[0].request_stop()
             database = storage._hosted[1]
-            while database.maintenance._goes_on():
+            while not database.maintenance._hurry:
                 await anyio.lowlevel.checkpoint()
             held.go.set()
             await storage.close()

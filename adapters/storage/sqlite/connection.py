@@ -23,6 +23,7 @@ import aiosqlite
 
 from ....actors.errors import StorageError
 from .mapping import is_broken_handle
+from .place import uri_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,11 +70,13 @@ class _Shell:
         self,
         *args: Any,
         jobs: deque[_Job[Any]],
+        check: Callable[[], None],
         set_up: Callable[[sqlite3.Connection], object],
         **kwargs: Any,
     ) -> None:
         self._jobs = jobs
         self._connect = partial(JobConnection, *args, **kwargs)
+        self._check = check
         self._set_up = set_up
         self.reopened = 0
         self.inner = self._open()
@@ -82,6 +85,7 @@ class _Shell:
         """One hop: the job says itself where its transactions begin and end."""
         job = self._jobs.popleft()
         if self.inner.is_doubtful:
+            self._check()  # before: to close the last connection to a -wal is to delete it
             self.inner.close()
             self.inner = self._open()
             self.reopened += 1
@@ -102,6 +106,7 @@ class _Shell:
         inner = self._connect()
         try:
             self._set_up(inner)
+            self._check()
         except BaseException:
             inner.close()
             raise
@@ -132,16 +137,28 @@ class Connection:
         return self._shell.reopened if self._shell is not None else 0
 
     async def open(
-        self, path: str, *, busy_seconds: float, set_up: Callable[[sqlite3.Connection], object]
+        self,
+        path: str,
+        *,
+        busy_seconds: float,
+        check: Callable[[], None],
+        set_up: Callable[[sqlite3.Connection], object],
     ) -> None:
-        """Connect to a file that exists; `set_up` runs now and whenever it is connected anew."""
+        """Connect to a file that exists; `set_up` runs now and whenever it is connected anew.
+
+        `check` raises if it is not the file that it should be.
+        """
 
         def make(*args: Any, **kwargs: Any) -> Any:
-            self._shell = _Shell(*args, jobs=self._jobs, set_up=set_up, **kwargs)
+            self._shell = _Shell(*args, jobs=self._jobs, check=check, set_up=set_up, **kwargs)
             return self._shell
 
         self._driver = await aiosqlite.connect(
-            path, factory=make, isolation_level=None, timeout=busy_seconds
+            uri_of(path, "mode=rw"),
+            uri=True,
+            factory=make,
+            isolation_level=None,
+            timeout=busy_seconds,
         )
 
     async def run(self, function: Callable[[JobConnection], T]) -> T:

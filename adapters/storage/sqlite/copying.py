@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 
 from ....actors.errors import ConfigurationError, StorageError
 from .mapping import os_error, storage_error
+from .place import uri_of
+from .schema import APPLICATION_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,22 +45,23 @@ def copy(
     source: sqlite3.Connection,
     path: str,
     *,
-    goes_on: Callable[[], bool] = lambda: True,
+    watch: Callable[[], None] = lambda: None,
 ) -> int:
     """Copy what is committed to `path`, replacing what is there; returns the size in bytes.
 
-    After an error nothing new is at `path`. Raises StorageError, of code `closed` once `goes_on()`
-    is false.
+    After an error nothing new is at `path`. Raises StorageError, also what `watch` raises, which is
+    called after each slice and before the copy gets its name.
     """
     partial = f"{path}{PARTIAL}"
     try:
         _discard(partial)  # what a kill has left
         descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            _fill(source, partial, descriptor, goes_on)
+            _fill(source, partial, descriptor, watch)
             _check(partial)
             os.fsync(descriptor)
             size = os.fstat(descriptor).st_size
+            watch()
             os.replace(partial, path)  # noqa: PTH105
             _sync_folder(path)
         finally:
@@ -81,19 +84,14 @@ def _discard(partial: str) -> None:
 
 
 def _fill(
-    source: sqlite3.Connection, partial: str, descriptor: int, goes_on: Callable[[], bool]
+    source: sqlite3.Connection, partial: str, descriptor: int, watch: Callable[[], None]
 ) -> None:
     def step(status: int, remaining: int, total: int) -> None:
         del status, remaining, total
         os.fsync(descriptor)
-        if not goes_on():
-            raise StorageError(
-                "the storage was closed during a backup; nothing is left of it",
-                code="closed",
-                retryable=True,
-            )
+        watch()
 
-    target = sqlite3.connect(partial, isolation_level=None)
+    target = sqlite3.connect(uri_of(partial, "mode=rw"), uri=True, isolation_level=None)
     source.execute("BEGIN")
     try:
         source.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()  # the snapshot begins
@@ -107,12 +105,18 @@ def _fill(
 
 def _check(partial: str) -> None:
     """Open it as it will be opened, as a single file without a -wal."""
-    target = sqlite3.connect(partial, isolation_level=None)
+    target = sqlite3.connect(uri_of(partial, "mode=rw"), uri=True, isolation_level=None)
     try:
         target.execute("PRAGMA journal_mode = DELETE")
+        (application_id,) = target.execute("PRAGMA application_id").fetchone()
         problems = [text for (text,) in target.execute("PRAGMA quick_check(5)")]
     finally:
         target.close()
+    if application_id != APPLICATION_ID:
+        raise StorageError(
+            "what was copied is not one of this program's databases; nothing is left of the copy",
+            code="foreign",
+        )
     if problems != ["ok"]:
         raise StorageError(
             f"the backup is damaged, because the database is: {'; '.join(problems)}. Nothing is "

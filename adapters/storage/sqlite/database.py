@@ -24,7 +24,8 @@ from .connection import Connection
 from .files import prepare
 from .lock import FileLock
 from .maintenance import FIRST_ROWS, MOST_ROWS, Maintenance, next_slice
-from .mapping import damaged, storage_error
+from .mapping import damaged, os_error, storage_error
+from .place import Place
 from .schedule import ScheduledBackups
 from .statements import DELETE_PURGE, RETRY_PURGE, SWEEP_CLAIMS
 from .writer import Writer
@@ -81,8 +82,9 @@ class Database:
         # Invariant: what runs beside the calls; close() waits for it.
         self._tasks: set[asyncio.Task[None]] = set()
         self.path = os.path.realpath(options.path)
-        self.writer = Writer(self.path)
-        self.checkpoints = Checkpoints(self.path, options.wal_limit_bytes)
+        self.place = Place(self.path, wal=options.wal)
+        self.writer = Writer(self.place)
+        self.checkpoints = Checkpoints(self.place, options.wal_limit_bytes)
         self.maintenance = Maintenance(
             self.path,
             wal=options.wal,
@@ -118,6 +120,8 @@ class Database:
                 await self.close()
                 if isinstance(error, sqlite3.Error):
                     raise storage_error(error) from error
+                if isinstance(error, OSError) and not isinstance(error, StorageError):
+                    raise os_error(error, f"cannot open {self.path}") from error
                 raise
             self.is_open = True
             if self._options.schedule is not None:
@@ -188,6 +192,7 @@ class Database:
     async def sweep_claims(self, before_us: int, limit: int) -> int:
         """In transactions of some milliseconds, with the commits that arrive in between."""
         swept, rows = 0, FIRST_ROWS
+        before_us = queries.nearest(before_us)
         while swept < limit:
             wanted = min(rows, limit - swept)
             touched, seconds = await self._change(SWEEP_CLAIMS, (before_us, wanted))
@@ -282,15 +287,21 @@ class Database:
 
     async def _connect(self, path: str) -> None:
         prepare(path)
+        self.place.enter()
         options = self._options
-        await self._writer_connection.open(
-            path, busy_seconds=options.busy_seconds, set_up=partial(_set_up_writer, options)
+        connect = partial(
+            Connection.open,
+            path=path,
+            busy_seconds=options.busy_seconds,
+            check=self.writer.check_place,
         )
+        await connect(self._writer_connection, set_up=partial(_set_up_writer, options))
         await self._writer_connection.run(self.writer.start)
+        self.place.enter_wal()
         for _ in range(options.readers if options.wal else 0):
             reader = Connection()
             self._readers.append(reader)
-            await reader.open(path, busy_seconds=options.busy_seconds, set_up=_set_up_reader)
+            await connect(reader, set_up=_set_up_reader)
 
     async def _read(self, job: Callable[[sqlite3.Connection], T]) -> T:
         # Without WAL a reader and the writer would shut each other out: one connection does it all.
@@ -348,6 +359,8 @@ def _set_up_writer(options: Options, connection: sqlite3.Connection) -> None:
 
 def _set_up_reader(connection: sqlite3.Connection) -> None:
     _set(connection, query_only=1, wal_autocheckpoint=0, trusted_schema=0, cell_size_check=1)
+    # It has the -wal open from now on, so that this stays when the writer is connected anew.
+    connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
 
 
 def _set(connection: sqlite3.Connection, **pragmas: Any) -> None:

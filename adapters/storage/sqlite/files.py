@@ -6,11 +6,11 @@ import contextlib
 import os
 import sqlite3
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from ....actors.errors import StorageError
 from . import copying, journal
 from .mapping import storage_error
+from .place import uri_of
 from .schema import APPLICATION_ID, CREATE, USER_VERSION, climb
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def prepare(path: str) -> None:
     moment leaves the version before or the version after a step, each complete; before the first
     step the file is copied to one beside it, so that the older program can be gone back to.
     """
+    _check_wal(path)
     if not os.path.exists(path):  # noqa: PTH110 - a str all along
         # SQLite would create it readable for everybody; its -wal and -shm take the same mode.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -37,7 +38,7 @@ def prepare(path: str) -> None:
             raise _foreign(path, "is a database of another program", "choose another db_path")
     elif look(path) == USER_VERSION:
         return
-    with _connected(f"file:{quote(os.fsencode(path))}?mode=rw") as connection:
+    with _connected(uri_of(path, "mode=rw")) as connection:
         # The deletion of the journal is the commit: without EXTRA a power cut could bring it back.
         connection.execute("PRAGMA synchronous = EXTRA")
         version = _version_of(connection, path)  # once a -journal is rolled back
@@ -58,10 +59,26 @@ def look(path: str) -> int:
     """
     if 0 < os.path.getsize(path) < SMALLEST_DATABASE:  # noqa: PTH202 - SQLite takes it for empty
         raise _no_database(path)
-    has_wal = os.path.exists(f"{path}-wal") and os.path.getsize(f"{path}-wal") > 0  # noqa: PTH110, PTH202
-    immutable = "" if has_wal else "&immutable=1"
-    with _connected(f"file:{quote(os.fsencode(path))}?mode=ro{immutable}") as connection:
+    options = ("mode=ro",) if _size(f"{path}-wal") else ("mode=ro", "immutable=1")
+    with _connected(uri_of(path, *options)) as connection:
         return _version_of(connection, path)
+
+
+def _check_wal(path: str) -> None:
+    """SQLite deletes a -wal whose database is empty; it may be all there is of what was moved."""
+    if _size(f"{path}-wal") and not _size(path):
+        raise StorageError(
+            f"{path}-wal has a part of a database that is not at {path}: nothing was touched; put "
+            "the file back in its place, or delete the -wal if the file is lost",
+            code="io",
+        )
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - a str all along
+    except FileNotFoundError:
+        return 0
 
 
 def _run_whole(connection: sqlite3.Connection, statements: Sequence[str]) -> None:

@@ -18,14 +18,17 @@ WAL_WARNING_BYTES = 16 * CHECKPOINT_BYTES
 
 def health_of(database: Database) -> StorageHealth:
     """From any thread."""
-    wal_bytes = database.checkpoints.size()
+    problem = database.place.problem()
+    if not database.is_open:  # asked behind the look: the end deletes the -wal
+        problem = None
+    wal_bytes = database.place.wal_bytes if database.is_open else 0
     size = 0
     with contextlib.suppress(OSError):  # it is not there yet, or no more
         size = os.stat(database.path).st_size  # noqa: PTH116 - a str all along
     return StorageHealth(
         is_open=database.is_open,
         writes_stopped=database.writer.failed is not None,
-        warning=_warning(database, wal_bytes),
+        warning=_warning(database, problem, wal_bytes),
         facts={
             "path": database.path,
             "file_bytes": size,
@@ -37,9 +40,11 @@ def health_of(database: Database) -> StorageHealth:
     )
 
 
-def _warning(database: Database, wal_bytes: int) -> str | None:
+def _warning(database: Database, problem: str | None, wal_bytes: int) -> str | None:
     if database.writer.failed is not None:
         return str(database.writer.failed)
+    if problem is not None:
+        return problem
     if database.checkpoints.error is not None:
         return f"the last checkpoint failed: {database.checkpoints.error}"
     if database.scheduled is not None and database.scheduled.error is not None:

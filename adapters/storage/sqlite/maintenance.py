@@ -10,6 +10,7 @@ the writer's connection, and the turns wait for it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import time
@@ -18,12 +19,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ....actors.errors import StorageError
 from ....actors.ports import Backup, Verification
-from . import copying
+from . import copying, verification
 from .connection import Connection
-from .mapping import storage_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from .checkpoint import Checkpoints
     from .connection import JobConnection
@@ -40,12 +40,6 @@ MOST_ROWS = 128
 """Of a sweep: each may be on a page of its own that is not in memory."""
 INCREMENTAL = 2
 """What `PRAGMA auto_vacuum` says then."""
-PROBLEMS = 100
-"""How many problems `verify` names at most."""
-_JSON_COLUMNS = {
-    "session_documents": ("config", "provider_config", "provider_settings", "context"),
-    "messages": ("metadata", "provider_metadata"),
-}
 
 
 class Maintenance:
@@ -98,12 +92,15 @@ class Maintenance:
 
     async def _write(self, job: Callable[[JobConnection], T]) -> T:
         def guarded(connection: JobConnection) -> T:
+            self._writer.check_place()
             self._writer.check()
             try:
                 return job(connection)
             except sqlite3.Error as error:
                 self._writer.note(error)
                 raise
+            finally:
+                self._writer.look()  # how long the -wal has become
 
         return await self._connection.run(guarded)
 
@@ -113,32 +110,61 @@ class Maintenance:
         """All that is committed now, in a new file."""
         target = os.path.abspath(path)  # noqa: PTH100, ASYNC240 - as db_path
         copying.check_target(target)
-        async with self._one_at_a_time:
-            size = await self._read(partial(copying.copy, path=target, goes_on=self._goes_on))
+        async with self._one_at_a_time, self._reader() as reader:
+            copy = partial(copying.copy, path=target, watch=self._watch)
+            size = await self._read(reader, copy)
         return Backup(path=target, size_bytes=size)
 
     async def verify(self) -> Verification:
-        """What SQLite finds wrong with the file, table by table."""
-        async with self._one_at_a_time:
-            problems: list[str] = []
-            for table in await self._read(_tables):
-                problems.extend(await self._read(partial(_check_table, table)))
-            return Verification(problems=tuple(problems[:PROBLEMS]))
+        """What is wrong with the file: pages, then rows, table by table."""
+        problems: list[str] = []
+        async with self._one_at_a_time, self._reader() as reader:
+            for table in await self._read(reader, verification.tables):
+                found = await self._read(reader, partial(verification.check_pages, table))
+                problems.extend(found or await self._check_rows(table, reader))
+                if len(problems) >= verification.PROBLEMS:
+                    break
+        return Verification(problems=tuple(problems[: verification.PROBLEMS]))
 
-    def _goes_on(self) -> bool:
-        return not self._hurry
+    async def _check_rows(self, table: str, reader: Connection) -> list[str]:
+        check = verification.checks_of(table)
+        rows = verification.FIRST_ROWS
+        while not check.is_done:
+            seconds = await self._read(reader, partial(check.run, rows))
+            rows = next_slice(rows, seconds, verification.MOST_ROWS)
+        return check.problems
 
-    async def _read(self, job: Callable[[sqlite3.Connection], T]) -> T:
+    def _watch(self) -> None:
+        """Raise if the storage is to be closed, or its file is not in its place any more."""
         if self._hurry:
             raise StorageError("the storage is closing", code="closed", retryable=True)
+        self._writer.check_place()
+
+    async def _read(self, reader: Connection, job: Callable[[sqlite3.Connection], T]) -> T:
+        self._watch()
+        try:
+            result = await reader.run(job)
+        except sqlite3.Error:
+            self._writer.check_place()  # rather than what a look at another file has met
+            raise
+        self._writer.check_place()
+        return result
+
+    @contextlib.asynccontextmanager
+    async def _reader(self) -> AsyncGenerator[Connection]:
+        self._watch()
         if not self._wal:
-            return await self._connection.run(job)
+            yield self._connection
+            return
         self._reading = reading = Connection()
         try:
             await reading.open(
-                self._path, busy_seconds=self._busy_seconds, set_up=self._set_up_reader
+                self._path,
+                busy_seconds=self._busy_seconds,
+                check=self._writer.check_place,
+                set_up=self._set_up_reader,
             )
-            return await reading.run(job)
+            yield reading
         finally:
             self._reading = None
             await reading.close()
@@ -167,33 +193,3 @@ def _vacuum(pages: int, connection: sqlite3.Connection) -> float:
 def _refresh_statistics(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA analysis_limit = 200")
     connection.execute("PRAGMA optimize").fetchall()
-
-
-def _tables(connection: sqlite3.Connection) -> list[str]:
-    rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
-    return [name for (name,) in rows]
-
-
-def _check_table(table: str, connection: sqlite3.Connection) -> list[str]:
-    """Also in a snapshot of its own, so that the -wal may start over between two tables."""
-    try:
-        rows = connection.execute(f"PRAGMA integrity_check('{table}')").fetchmany(PROBLEMS)
-    except sqlite3.DatabaseError as error:
-        mapped = storage_error(error)
-        if mapped.code != "corrupt":
-            raise
-        return [f"{table}: {mapped}"]
-    problems = [f"{table}: {text}" for (text,) in rows if text != "ok"]
-    return problems or _check_json(table, connection)
-
-
-def _check_json(table: str, connection: sqlite3.Connection) -> list[str]:
-    """Rows that SQLite can read and whose JSON it cannot: a page that is whole and not ours."""
-    problems: list[str] = []
-    for column in _JSON_COLUMNS.get(table, ()):
-        rows = connection.execute(
-            f"SELECT rowid FROM {table} WHERE codec = 0 AND {column} IS NOT NULL AND"
-            f" CASE WHEN json_valid({column}) THEN json_type({column}) ELSE '' END <> 'object'"
-        ).fetchmany(PROBLEMS)
-        problems.extend(f"{table}: row {row} has damaged JSON in {column}" for (row,) in rows)
-    return problems

@@ -58,11 +58,13 @@ _STORED = ", ".join((_names("s", SESSION), _names("d", DOCUMENTS), _names("t", T
 _LOAD_UNFINISHED = f"""
     SELECT {_STORED} FROM turns AS t
     JOIN sessions AS s ON s.key = t.id >> {SEQ_BITS} AND t.id = {_OPEN_TURN}
-    JOIN session_documents AS d ON d.session_key = s.key
+    LEFT JOIN session_documents AS d ON d.session_key = s.key
     WHERE t.state = 'open' AND t.id BETWEEN ? AND ? ORDER BY t.id LIMIT ?
 """
 _OPEN_TURNS = "SELECT id FROM turns WHERE state = 'open' ORDER BY id"
 _LAST_ID = 2**63 - 1
+"""The largest number that SQLite stores."""
+_LAST_KEY = _LAST_ID >> SEQ_BITS
 
 # The index alone has all of it: no damaged row is touched.
 _KEYS_OF_USER = "SELECT key FROM sessions WHERE user_id = ? ORDER BY key DESC"
@@ -82,7 +84,7 @@ _DUE_PURGES = (
 def _load_text(ids: int) -> str:
     return f"""
         SELECT {_STORED} FROM sessions AS s
-        JOIN session_documents AS d ON d.session_key = s.key
+        LEFT JOIN session_documents AS d ON d.session_key = s.key
         LEFT JOIN turns AS t ON s.open_turn_no AND t.id = {_OPEN_TURN}
         WHERE s.id IN ({", ".join("?" * ids)})
     """
@@ -105,7 +107,7 @@ def load(session_ids: Sequence[str], connection: sqlite3.Connection) -> list[Sto
 def load_unfinished(limit: int, connection: sqlite3.Connection) -> list[StoredSession]:
     """Up to `limit` sessions with an open turn; without those that are damaged."""
     try:
-        rows = connection.execute(_LOAD_UNFINISHED, (0, _LAST_ID, limit)).fetchall()
+        rows = connection.execute(_LOAD_UNFINISHED, (0, _LAST_ID, nearest(limit))).fetchall()
         return [read_stored(row) for row in rows]
     except (sqlite3.DatabaseError, LookupError, TypeError, ValueError) as error:
         if not is_damage(error):
@@ -128,11 +130,11 @@ def read_messages(
     key: int, query: MessageQuery, connection: sqlite3.Connection
 ) -> list[MessageRecord]:
     """The newest matching messages, in `seq` order."""
-    first = min(query.after_seq, SEQ_MAX) + 1
+    first = max(query.after_seq, 0) + 1
     last = SEQ_MAX if query.before_seq is None else min(query.before_seq - 1, SEQ_MAX)
-    limit = -1 if query.limit is None else max(query.limit, 0)
-    if last < first:
-        return []
+    limit = -1 if query.limit is None else max(nearest(query.limit), 0)
+    if last < first or not _is_key(key) or not _is_storable(query.message_id or ""):
+        return []  # behind these limits are rows of other sessions
     conditions = ["id BETWEEN ? AND ?"]
     parameters: list[int | str] = [row_id(key, first), row_id(key, last)]
     if not query.include_hidden:
@@ -149,7 +151,7 @@ def read_messages(
     for condition, value in wanted:
         if value is not None:
             conditions.append(condition)
-            parameters.append(value)
+            parameters.append(nearest(value) if isinstance(value, int) else value)
     text = (
         f"SELECT {', '.join(MESSAGE)} FROM messages WHERE {' AND '.join(conditions)} "
         "ORDER BY id DESC LIMIT ?"
@@ -161,22 +163,10 @@ def read_messages(
 
 def list_sessions(query: SessionQuery, connection: sqlite3.Connection) -> list[SessionRecord]:
     """A page of a user's sessions, newest first; without those that are damaged."""
-    conditions = ["user_id = ?"]
-    parameters: list[int | str] = [query.user_id]
-    if query.before_key is not None:
-        conditions.append("key < ?")
-        parameters.append(query.before_key)
-    if query.status is None:
-        conditions.append("status <> ?")
-        parameters.append(SessionStatus.DELETED.value)
-    else:
-        conditions.append("status = ?")
-        parameters.append(query.status.value)
-    if query.active_since_us is not None:
-        conditions.append("updated_us >= ?")
-        parameters.append(query.active_since_us)
-    where = " AND ".join(conditions)
-    limit = max(query.limit, 0)
+    if not _is_storable(query.user_id):
+        return []
+    where, parameters = _conditions_of(query)
+    limit = max(nearest(query.limit), 0)
     text = f"SELECT {', '.join(SESSION)} FROM sessions WHERE {where}"
     try:
         rows = connection.execute(f"{text} ORDER BY key DESC LIMIT ?", (*parameters, limit))
@@ -198,9 +188,27 @@ def list_sessions(query: SessionQuery, connection: sqlite3.Connection) -> list[S
     return found
 
 
+def _conditions_of(query: SessionQuery) -> tuple[str, list[int | str]]:
+    conditions = ["user_id = ?"]
+    parameters: list[int | str] = [query.user_id]
+    if query.before_key is not None:
+        conditions.append("key < ?")
+        parameters.append(nearest(query.before_key))
+    if query.status is None:
+        conditions.append("status <> ?")
+        parameters.append(SessionStatus.DELETED.value)
+    else:
+        conditions.append("status = ?")
+        parameters.append(query.status.value)
+    if query.active_since_us is not None:
+        conditions.append("updated_us >= ?")
+        parameters.append(nearest(query.active_since_us))
+    return " AND ".join(conditions), parameters
+
+
 def turn(key: int, turn_no: int, connection: sqlite3.Connection) -> TurnRecord | None:
     """The turn of that number."""
-    if not 0 < turn_no <= SEQ_MAX:
+    if not 0 < turn_no <= SEQ_MAX or not _is_key(key):
         return None
     row = connection.execute(_TURN, (row_id(key, turn_no),)).fetchone()
     return None if row is None else read_turn(row)
@@ -217,8 +225,17 @@ def find_claim(scope: str, method: str, key: str, connection: sqlite3.Connection
 
 def load_purges(now_us: int, limit: int, connection: sqlite3.Connection) -> list[Purge]:
     """Those that are due, the one that is due longest first."""
-    rows = connection.execute(_DUE_PURGES, (now_us, max(limit, 0))).fetchall()
+    rows = connection.execute(_DUE_PURGES, (nearest(now_us), max(nearest(limit), 0))).fetchall()
     return [read_purge(row) for row in rows]
+
+
+def nearest(value: int) -> int:
+    """The nearest number that SQLite knows: what is stored compares with it in the same way."""
+    return max(-_LAST_ID, min(value, _LAST_ID))
+
+
+def _is_key(key: int) -> bool:
+    return 0 < key <= _LAST_KEY
 
 
 def _is_storable(text: str) -> bool:

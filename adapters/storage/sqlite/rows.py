@@ -228,11 +228,19 @@ def read_session(row: Sequence[Any]) -> SessionRecord:
 
 
 def read_stored(row: Sequence[Any]) -> StoredSession:
-    """From a row of SESSION, DOCUMENTS, TURN; the last all NULL where no turn is open."""
+    """From a row of SESSION, DOCUMENTS, TURN; the last all NULL where no turn is open.
+
+    Raises LookupError if what must be there is not.
+    """
     turn_start = len(SESSION) + len(DOCUMENTS)
     config, provider_config, provider_settings, context, version = row[len(SESSION) : turn_start]
+    record = read_session(row)
+    if version is None:
+        raise LookupError(f"session {record.key} has no row in session_documents")
+    if record.open_turn_no and row[turn_start] is None:
+        raise LookupError(f"session {record.key} has lost its open turn")
     return StoredSession(
-        record=read_session(row),
+        record=record,
         documents=SessionDocuments(
             config=config or EMPTY_JSON,
             provider_config=provider_config or EMPTY_JSON,

@@ -10,14 +10,13 @@ When the place is at fault (disk full, file locked) no second attempt is made: a
 batch share the error, and none of them is stored.
 
 A failed sync ends writing for good. Linux may drop the dirty pages and still serve them from its
-cache, so neither a retry nor reading back proves anything. So does a file that is not in its place
-any more: SQLite goes on writing to what was deleted or moved, and nobody would ever find it.
+cache, so neither a retry nor reading back proves anything. So does a file, or a -wal, that is not
+in its place any more (see `place`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import time
 from typing import TYPE_CHECKING, Literal
@@ -60,13 +59,7 @@ if TYPE_CHECKING:
     from ....actors.model import SessionWrite
     from ....actors.ports import WriteOutcome
     from .connection import JobConnection
-
-
-_GONE = (
-    "the database file {!r} was deleted, moved or replaced while it was in use: what was written "
-    "may never be found. Writes are refused from now on; put the file back in its place, then "
-    "restart"
-)
+    from .place import Place
 
 
 class _MisfitError(Exception):
@@ -114,7 +107,8 @@ class _Rows:
 
     def _change_stored(self, write: SessionWrite, key: int) -> None:
         if write.clear_through_seq:
-            self.cleared.append((row_id(key, 0), row_id(key, write.clear_through_seq)))
+            last = min(write.clear_through_seq, SEQ_MAX)  # behind it are rows of other sessions
+            self.cleared.append((row_id(key, 0), row_id(key, last)))
         for seq, finish_reason in dict(write.marks).items():
             self.marks.append((row_id(key, seq), finish_reason))
         for first_seq, last_seq, by in write.hides:
@@ -142,22 +136,33 @@ class _Rows:
 class Writer:
     """Commits batches on the writer connection; every method runs in that connection's thread."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, place: Place) -> None:
         self.failed: StorageError | None = None
-        """Set once and for all by a failed sync, or by a file that is gone."""
+        """Set once and for all by a failed sync, or by a file or a -wal that is gone."""
         self.batches = 0
         self.repeated = 0
         self.writes = 0
         self.refused = 0
         self._last_key = 0
-        self._path = path
-        # Invariant: the file that SQLite has open.
-        self._file: tuple[int, int] | None = None
+        self._place = place
 
     def check(self) -> None:
         """Raise if writing has ended: nothing that is read back then proves anything."""
         if self.failed is not None:
             raise _copy(self.failed, "failed")
+
+    def look(self) -> str | None:
+        """End writing if the file or its -wal is not in its place, and say so; from any thread."""
+        problem = self._place.problem()
+        if problem is not None and self.failed is None:
+            self.failed = StorageError(problem, code="io", outcome="unknown")
+        return problem
+
+    def check_place(self) -> None:
+        """Look, and raise what was seen; not a failed sync, after which reading may go on."""
+        problem = self.look()
+        if problem is not None:
+            raise StorageError(problem, code="io")
 
     def note(self, error: Exception) -> None:
         """End writing if the disk has refused a sync."""
@@ -166,7 +171,6 @@ class Writer:
 
     def start(self, connection: sqlite3.Connection) -> None:
         """Learn which keys were ever used; one process holds the file, so nobody else adds any."""
-        self._file = self._file_in_place()
         row = connection.execute(
             "SELECT seq FROM sqlite_sequence WHERE name = 'sessions'"
         ).fetchone()
@@ -273,17 +277,9 @@ class Writer:
         except sqlite3.Error as error:
             self.note(error)
             raise storage_error(error, committing=True) from error
-        if self._file_in_place() != self._file:
-            self.failed = StorageError(_GONE.format(self._path), code="io", outcome="unknown")
+        self.look()  # after the commit, so that what is seen holds for it
+        if self.failed is not None:
             raise self.failed
-
-    def _file_in_place(self) -> tuple[int, int] | None:
-        """Which file bears the name; asked after the commit, so that what it says holds for it."""
-        try:
-            found = os.stat(self._path)  # noqa: PTH116 - on the path of every commit
-        except FileNotFoundError:
-            return None
-        return found.st_dev, found.st_ino
 
     def _key_for(self, write: SessionWrite) -> int:
         if write.expected_revision:
