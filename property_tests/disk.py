@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from langswarm.core.session.actors.errors import StorageError
-from langswarm.core.session.actors.model import Committed
 from langswarm.core.session.testing import SimulatedDisk, SimulatedStorage
 
 if TYPE_CHECKING:
@@ -48,11 +47,21 @@ class Disk(SimulatedDisk):
 
     def __init__(self, faults: Sequence[Fault], latency: float) -> None:
         super().__init__(latency_seconds=latency)
-        self.journal: dict[str, list[SessionWrite]] = {}
+        self._journal: dict[str, list[SessionWrite]] = {}
+        self._noted = 0
         self._known: dict[str, int] = {}
         self.faulty = False
         self._plan = {(fault.method, fault.number): fault.kind for fault in faults}
         self._calls: dict[str, int] = {}
+
+    @property
+    def journal(self) -> dict[str, list[SessionWrite]]:
+        """The writes of each session, in the order of the commits."""
+        new = self.writes[self._noted :]
+        self._noted += len(new)
+        for write in new:
+            self._journal.setdefault(write.after.record.session_id, []).append(write)
+        return self._journal
 
     def written(self, session_id: str) -> int:
         """How many commits there are of the session."""
@@ -78,14 +87,6 @@ class Disk(SimulatedDisk):
             return None
         number = self._calls[method] = self._calls.get(method, 0) + 1
         return self._plan.get((method, number))
-
-    async def write(self, writes: Sequence[SessionWrite]) -> list[WriteOutcome]:
-        """As the simulated disk does, and note it down."""
-        outcomes = await super().write(writes)
-        for write, outcome in zip(writes, outcomes, strict=True):
-            if isinstance(outcome, Committed):
-                self.journal.setdefault(write.after.record.session_id, []).append(write)
-        return outcomes
 
 
 class FaultyStorage(SimulatedStorage):

@@ -39,7 +39,7 @@ class Fault(StrEnum):
     """What goes wrong with one call. Every fault is one that the port allows a storage to have."""
 
     FAILS = "fails"
-    """StorageError of code "io", retryable: nothing was done."""
+    """StorageError of code "io", retryable: nothing was done; but `close` has closed."""
     FULL = "full"
     """Writes: StorageError of code "full": nothing was stored."""
     ONE_FAILS = "one fails"
@@ -49,7 +49,7 @@ class Fault(StrEnum):
     LOST_AFTER = "lost after"
     """Writes: StorageError of outcome "unknown"; in truth all was stored that could be."""
     RAISES_BEFORE = "raises before"
-    """A RuntimeError, as of a driver; nothing was done."""
+    """A RuntimeError, as of a driver; nothing was done; but `close` has closed."""
     RAISES_AFTER = "raises after"
     """Writes: a RuntimeError; in truth all was stored that could be."""
     SHORT = "short"
@@ -65,7 +65,7 @@ _WRITES: Final = _EVERYWHERE | {
     Fault.LOST_AFTER,
     Fault.RAISES_AFTER,
 }
-_FAULTS: Final = {
+POSSIBLE_FAULTS: Final = {
     "open": _EVERYWHERE,
     "close": _EVERYWHERE,
     "commit": frozenset(Fault),
@@ -83,6 +83,7 @@ _FAULTS: Final = {
     "backup": _EVERYWHERE,
     "verify": _EVERYWHERE,
 }
+"""By method, in what ways a call can fail."""
 
 
 class FaultyStorage(ISessionStorage):
@@ -110,12 +111,16 @@ class FaultyStorage(ISessionStorage):
     def fail(self, method: str, fault: Fault, *, call: int = 1) -> None:
         """Make the `call`-th call of `method` from now on fail; 1 is the next one.
 
-        Raises ValueError for a method without faults, a fault that the method cannot have, or a
-        call that is to fail already.
+        `fault` may be given by its value, as "full".
+
+        Raises ValueError for a method without faults, a fault that the method cannot have or that
+        there is not, or a call that is to fail already.
         """
-        possible = _FAULTS.get(method)
+        possible = POSSIBLE_FAULTS.get(method)
         if possible is None:
-            raise ValueError(f"no faults for {method!r}; there are some for {', '.join(_FAULTS)}")
+            known = ", ".join(POSSIBLE_FAULTS)
+            raise ValueError(f"no faults for {method!r}; there are some for {known}")
+        fault = Fault(fault)  # also from its value, which equals it and is not the same object
         if fault not in possible:
             raise ValueError(f"{method} cannot have {fault!r}; it can have {sorted(possible)}")
         number = self._calls[method] + call
@@ -137,7 +142,10 @@ class FaultyStorage(ISessionStorage):
 
     async def close(self) -> None:
         async with self._behind_commits:
-            await self._pass_on("close", self.inner.close)
+            try:
+                await self._begin("close")
+            finally:  # whoever is told that it failed has no second way to release what it holds
+                await self.inner.close()
 
     async def commit(self, writes: Sequence[SessionWrite]) -> Sequence[WriteOutcome]:
         async with self._behind_commits:

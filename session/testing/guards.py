@@ -103,6 +103,17 @@ def no_cycle_collector() -> Generator[None]:
             gc.enable()
 
 
+@contextmanager
+def no_threads() -> Generator[None]:
+    """Refuse the threads that a program makes itself, as a storage with a driver of its own does.
+
+    Else whoever waits for one looks like a deadlock. Refused when it is made, not when it is
+    started: so that nobody holds a thread that will never run.
+    """
+    with swapped(threading.Thread, "__init__", refuse_threads(threading.Thread.__init__)):
+        yield
+
+
 def refuse_threads(original: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a library's way to a worker thread, so that the simulated thread cannot take it."""
     simulated = threading.get_ident()

@@ -24,10 +24,13 @@ This module is the only one of the package that imports pytest.
 
 from __future__ import annotations
 
+import argparse
+import shlex
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from langswarm.core.session.testing.simulation import Backend, simulate
+from langswarm.core.session.testing.sweep_report import problems_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -69,13 +72,12 @@ class Simulation:
         for backend, seed in self._runs(self._seeds if seeds is None else seeds):
             try:
                 result = simulate(program, backend=backend, seed=seed)
-                problems = [] if check is None else list(check(result.value))
+                problems = problems_of(check, result.value)
                 if problems:
                     raise AssertionError("\n".join(problems))  # noqa: TRY301 - gets the note, too
             except BaseException as error:
-                error.add_note(
-                    f"replay: pytest {self._name!r} --simulation-replay={backend}:{seed}"
-                )
+                name = shlex.quote(self._name)
+                error.add_note(f"replay: pytest {name} --simulation-replay={backend}:{seed}")
                 raise
             digests.add((backend, result.trace.digest))
         return len(digests)
@@ -114,4 +116,10 @@ def simulation(request: pytest.FixtureRequest) -> Simulation:
 
 def _parse_run(text: str) -> _Run:
     backend, _, seed = text.partition(":")
-    return _BACKENDS[backend], None if seed == "None" else int(seed)
+    try:
+        return _BACKENDS[backend], None if seed == "None" else int(seed)
+    except (KeyError, ValueError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no schedule: it must be asyncio:SEED or trio:SEED, and SEED a number or "
+            "None"
+        ) from None

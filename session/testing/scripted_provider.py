@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import anyio
 import anyio.lowlevel
@@ -51,6 +51,13 @@ class ScriptedTurn:
     output_tokens: int = 0
     provider_session_id: str | None = None
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for what cannot be."""
+        if self.chunks < 1:
+            raise ValueError(f"chunks={self.chunks}: there must be 1 or more")
+        if not isinstance(self.end, Exception) and self.end not in get_args(End):
+            raise ValueError(f"end={self.end!r}: it must be an exception or one of {get_args(End)}")
+
     def pieces(self) -> list[str]:
         """The deltas; as many as ``chunks``, or one for each character of a shorter text."""
         count = min(self.chunks, len(self.text))
@@ -73,6 +80,11 @@ class ScriptedProvider(IProvider):
     """
 
     def __init__(self, script: Script | Iterable[ScriptedTurn | str]) -> None:
+        if isinstance(script, str):
+            raise TypeError(
+                f"the script is the text {script!r}; give a list of answers, [{script!r}], or a "
+                "function of the request"
+            )
         self._script = script if callable(script) else _one_by_one(script)
         self.requests: list[ProviderRequest] = []
         self.running: Counter[str] = Counter()
@@ -81,8 +93,7 @@ class ScriptedProvider(IProvider):
     async def stream(self, request: ProviderRequest) -> AsyncIterator[ProviderEvent]:
         self._begin(request)
         try:
-            turn = self._script(request)
-            turn = ScriptedTurn(text=turn) if isinstance(turn, str) else turn
+            turn = _as_turn(self._script(request))
             await _pass(turn.latency_seconds)
             for number, piece in enumerate(turn.pieces()):
                 await _pass(turn.chunk_seconds if number else 0.0)
@@ -111,6 +122,14 @@ class ScriptedProvider(IProvider):
         self.running[request.session_id] -= 1
         if not self.running[request.session_id]:
             del self.running[request.session_id]
+
+
+def _as_turn(answer: object) -> ScriptedTurn:
+    if isinstance(answer, str):
+        return ScriptedTurn(text=answer)
+    if isinstance(answer, ScriptedTurn):
+        return answer
+    raise TypeError(f"the script has {answer!r} for a request, not a ScriptedTurn or a text")
 
 
 async def _pass(seconds: float) -> None:

@@ -55,10 +55,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Crash:
-    """The power fails at the ``commit``-th commit of a process, counted from 1."""
+    """The power fails at the ``commit``-th commit of a process, counted from 1.
+
+    A program that commits less often never gets there: ``SimulatedDisk.crashed`` tells.
+    """
 
     when: Literal["before", "in", "after"]
     commit: int
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a moment that there is not."""
+        if self.when not in {"before", "in", "after"}:
+            raise ValueError(f"when={self.when!r}: it must be 'before', 'in' or 'after'")
+        if self.commit < 1:
+            raise ValueError(f"commit={self.commit}: commits are counted from 1")
 
 
 class SimulatedDisk:
@@ -67,52 +77,55 @@ class SimulatedDisk:
     Attributes:
         latency_seconds: how long each storage call takes on the way there, and again on the way
             back; 0 is a schedule point only.
-        store: what a process that looks now would see; to look at without a schedule point.
         violations: what a runtime did to a storage that the port forbids; keep it empty.
+        crashed: whether a :class:`Crash` has happened.
     """
 
     def __init__(self, *, latency_seconds: float = 0.0) -> None:
         """An empty disk."""
         self.latency_seconds = latency_seconds
-        self.store = InMemorySessionStorage()
         self.violations: list[str] = []
-        # Invariant: done one after the other to an empty store, they make this one.
-        self._changes: list[SessionWrite | _Change] = []
-        self._synced = 0
-        self._storages: list[SimulatedStorage] = []
+        self.crashed = False
+        self._pages = _Pages()
+
+    @property
+    def store(self) -> InMemorySessionStorage:
+        """What a process that looks now would see; to look at without a schedule point."""
+        return self._pages.store
 
     @property
     def writes(self) -> list[SessionWrite]:
         """Every write that is on the disk or in its page cache, in the order of the commits."""
-        return [change for change in self._changes if isinstance(change, SessionWrite)]
+        return self._pages.writes()
 
     @property
     def unsynced(self) -> int:
         """How many of the changes a power cut would take."""
-        return len(self._changes) - self._synced
+        return self._pages.unsynced()
 
     def lose_power(self) -> None:
         """Stop the machine: every process dies, and what was not synced is gone."""
-        for storage in self._storages:
-            storage.die()
-        self._storages.clear()
-        del self._changes[self._synced :]
+        self._pages.lose()
+
+
+class _Pages:
+    """The disk and its page cache, for the storages. Nothing here is a schedule point."""
+
+    def __init__(self) -> None:
         self.store = InMemorySessionStorage()
+        self.storages: list[SimulatedStorage] = []
+        # Invariant: done one after the other to an empty store, they make this one.
+        self._changes: list[SessionWrite | _Change] = []
+        self._synced = 0
 
-    # -------------------------------------------------------- for the storages
+    def writes(self) -> list[SessionWrite]:
+        return [change for change in self._changes if isinstance(change, SessionWrite)]
 
-    def attach(self, storage: SimulatedStorage) -> None:
-        """One more process; a power cut will end it."""
-        self._storages.append(storage)
-
-    async def pause(self) -> None:
-        """A schedule point, and time."""
-        await anyio.lowlevel.checkpoint()
-        if self.latency_seconds:
-            await anyio.sleep(self.latency_seconds)
+    def unsynced(self) -> int:
+        return len(self._changes) - self._synced
 
     async def open(self) -> None:
-        """Read what is there. No schedule point."""
+        """Read what is there."""
         await self.store.open()
         if self._changes and not self.store.statistics().sessions:
             for change in self._changes:
@@ -122,7 +135,7 @@ class SimulatedDisk:
                     await change(self.store)
 
     async def write(self, writes: Sequence[SessionWrite]) -> list[WriteOutcome]:
-        """Put a batch into the page cache. No schedule point: memory has none either."""
+        """Put a batch into the page cache."""
         outcomes = list(await self.store.commit(writes))
         for write, outcome in zip(writes, outcomes, strict=True):
             if isinstance(outcome, Committed):
@@ -130,7 +143,7 @@ class SimulatedDisk:
         return outcomes
 
     async def change(self, change: Callable[[InMemorySessionStorage], Awaitable[T]]) -> T:
-        """Change something that is no session, in the page cache. No schedule point."""
+        """Change something that is no session, in the page cache."""
         done = await change(self.store)
         self._changes.append(change)
         return done
@@ -138,6 +151,14 @@ class SimulatedDisk:
     def sync(self) -> None:
         """Whatever is in the page cache is on the disk from now on."""
         self._synced = len(self._changes)
+
+    def lose(self) -> None:
+        """What was not synced, and every process."""
+        for storage in self.storages:
+            storage.die()
+        self.storages.clear()
+        del self._changes[self._synced :]
+        self.store = InMemorySessionStorage()
 
 
 class SimulatedStorage(ISessionStorage):
@@ -162,7 +183,8 @@ class SimulatedStorage(ISessionStorage):
         self._is_open = False
         self._is_dead = False
         self._is_committing = False
-        disk.attach(self)
+        self._pages = disk._pages  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - its inside
+        self._pages.storages.append(self)
 
     @property
     def is_dead(self) -> bool:
@@ -182,52 +204,52 @@ class SimulatedStorage(ISessionStorage):
 
     async def open(self) -> None:
         await self._enter("open")
-        await self._disk.open()
+        await self._pages.open()
         self._is_open = True
 
     async def close(self) -> None:
         # Not an error in a dead process, because a runtime that winds down has to get to its end.
         self.calls["close"] += 1
-        await self._disk.pause()
+        await self._pause()
         if not self._is_dead:
-            self._disk.sync()
+            self._pages.sync()
         self._is_open = False
 
     async def load(self, session_ids: Sequence[str]) -> Sequence[StoredSession | None]:
         await self._enter("load")
-        found = await self._disk.store.load(session_ids)
+        found = await self._pages.store.load(session_ids)
         await self._leave()
         return found
 
     async def read_back(self, session_ids: Sequence[str]) -> Sequence[StoredSession | None]:
         await self._enter("read_back")
-        found = await self._disk.store.load(session_ids)
+        found = await self._pages.store.load(session_ids)
         await self._leave()
         return found
 
     async def load_unfinished(self, limit: int) -> Sequence[StoredSession]:
         await self._enter("load_unfinished")
-        return await self._disk.store.load_unfinished(limit)
+        return await self._pages.store.load_unfinished(limit)
 
     async def read_messages(self, key: int, query: MessageQuery) -> Sequence[MessageRecord]:
         await self._enter("read_messages")
-        found = await self._disk.store.read_messages(key, query)
+        found = await self._pages.store.read_messages(key, query)
         await self._leave()
         return found
 
     async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
         await self._enter("list_sessions")
-        return await self._disk.store.list_sessions(query)
+        return await self._pages.store.list_sessions(query)
 
     async def read_turn(self, key: int, turn_no: int) -> TurnRecord | None:
         await self._enter("read_turn")
-        found = await self._disk.store.read_turn(key, turn_no)
+        found = await self._pages.store.read_turn(key, turn_no)
         await self._leave()
         return found
 
     async def find_claim(self, scope: str, method: str, key: str) -> Claim | None:
         await self._enter("find_claim")
-        found = await self._disk.store.find_claim(scope, method, key)
+        found = await self._pages.store.find_claim(scope, method, key)
         await self._leave()
         return found
 
@@ -238,7 +260,7 @@ class SimulatedStorage(ISessionStorage):
 
     async def load_purges(self, now_us: int, limit: int) -> Sequence[Purge]:
         await self._enter("load_purges")
-        return await self._disk.store.load_purges(now_us, limit)
+        return await self._pages.store.load_purges(now_us, limit)
 
     async def settle_purge(self, purge: Purge, *, retry_us: int | None, error: str | None) -> None:
         await self._change(
@@ -260,23 +282,29 @@ class SimulatedStorage(ISessionStorage):
     async def _enter(self, method: str) -> None:
         """A call is on its way; a subclass may let it fail here, before it did anything."""
         self.calls[method] += 1
-        await self._disk.pause()
+        await self._pause()
         self._check_alive()
         if method != "open":
             self._check_open()
 
+    async def _pause(self) -> None:
+        """A schedule point, and time."""
+        await anyio.lowlevel.checkpoint()
+        if self._disk.latency_seconds:
+            await anyio.sleep(self._disk.latency_seconds)
+
     async def _leave(self) -> None:
-        await self._disk.pause()
+        await self._pause()
         self._check_alive()
 
     async def _write(self, writes: Sequence[SessionWrite]) -> list[WriteOutcome]:
         """A batch has arrived; a subclass may let it fail here, before or after it is written."""
         self._crash_if("before")
-        outcomes = await self._disk.write(writes)
+        outcomes = await self._pages.write(writes)
         self._crash_if("in")
         await self._leave()
         if self._is_synced:
-            self._disk.sync()
+            self._pages.sync()
         self._crash_if("after")
         return outcomes
 
@@ -284,15 +312,16 @@ class SimulatedStorage(ISessionStorage):
         self, method: str, change: Callable[[InMemorySessionStorage], Awaitable[T]]
     ) -> T:
         await self._enter(method)
-        done = await self._disk.change(change)
+        done = await self._pages.change(change)
         await self._leave()
         if self._is_synced:
-            self._disk.sync()
+            self._pages.sync()
         return done
 
     def _crash_if(self, when: str) -> None:
         crash = self._crash
         if crash is not None and (crash.when, crash.commit) == (when, self.calls["commit"]):
+            self._disk.crashed = True
             self._disk.lose_power()
             self._check_alive()
 

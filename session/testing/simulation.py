@@ -49,8 +49,8 @@ about a second. The trace keeps one small tuple per step.
 Known gaps
 ----------
 * Threads, subprocesses, sockets, signals and wall clocks (``time.time``, ``uuid4``, ``random``)
-  are outside. Worker threads are refused with an error; a real socket on trio looks like a
-  deadlock.
+  are outside. Threads are refused with an error, also those that a storage starts for a driver of
+  its own; a real socket on trio looks like a deadlock.
 * On asyncio a ready task may be overtaken any number of times, which real asyncio does to nobody.
   On trio the order of one batch is free, but nobody is overtaken twice.
 * Tasks that one step cancels one by one are resumed in the order of creation, also when the program
@@ -130,7 +130,7 @@ def simulate(
     chooser = as_chooser(seed)
     monitor = Monitor(_unused(trace), max_steps)
     run = _scheduler(backend)
-    with guards.exclusive(), guards.no_cycle_collector():
+    with guards.exclusive(), guards.no_cycle_collector(), guards.no_threads():
         try:
             value, seconds = run(main, chooser, monitor)
         except BaseException as exc:

@@ -16,12 +16,14 @@ at one moment, and a call has dozens. :func:`sweep_cancellations` counts them an
     report = sweep_cancellations(program, check, backend="trio")
     assert not report.violations, report
 
-What is a point --------------- Under :func:`~langswarm.core.session.testing.simulate` a program is
-a row of steps, each from one suspension of a task to its next. While a call under test waits there
-are two kinds of points: *the call itself suspends*, and *any task takes a step while the call is
-suspended*. The second kind is why a call that awaits one thing only, an answer for example, is
-cancelled at every stage of whatever happens behind it: while it is queued, while the other side
-commits, while the result is on its way.
+What is a point
+---------------
+Under :func:`~langswarm.core.session.testing.simulate` a program is a row of steps, each from one
+suspension of a task to its next. While a call under test waits there are two kinds of points: *the
+call itself suspends*, and *any task takes a step while the call is suspended*. The second kind is
+why a call that awaits one thing only, an answer for example, is cancelled at every stage of
+whatever happens behind it: while it is queued, while the other side commits, while the result is on
+its way.
 
 A first run without any cancellation counts the points. Every further run is the same up to its
 point, because the schedule is a function of the seed; a run that does not reach its point is
@@ -31,25 +33,31 @@ With ``points=2`` each of these runs is continued: a second cancellation at ever
 after the first. It hits the same call once more (on its way out, if it cleans up), or the next one
 that the program has put under test. N points with M after each are N x M runs.
 
-How it is delivered ------------------- By level (the default): the call runs in an anyio cancel
-scope of its own, which is cancelled: every await inside raises until the call has ended. A second
-one cancels the scope around it. ``native=True``, on asyncio only: ``task.cancel()``, as
-``asyncio.wait_for`` and the end of a program do it: one CancelledError, which passes anyio's
-shields.
+How it is delivered
+-------------------
+By level (the default): the call runs in an anyio cancel scope of its own, which is cancelled: every
+await inside raises until the call has ended. A second one cancels the scope around it.
+``native=True``, on asyncio only: ``task.cancel()``, as ``asyncio.wait_for`` and the end of a
+program do it: one CancelledError, which passes anyio's shields.
 """
 
 from __future__ import annotations
 
 import asyncio
 import types
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple
 
 import anyio
 from langswarm.core.session.testing.simulation import Backend, simulate
-from langswarm.core.session.testing.sweep_report import SweepReport, Violation, described
+from langswarm.core.session.testing.sweep_report import (
+    SweepReport,
+    Violation,
+    described,
+    problems_of,
+)
 from langswarm.core.session.testing.trace import Trace
 
 if TYPE_CHECKING:
@@ -82,16 +90,21 @@ def sweep_cancellations(
             the number of points with each.
         native: cancel by ``task.cancel()``; on asyncio only.
         at: run this plan alone, for a replay; a violation's replay line has it.
+
+    Raises ValueError where there is nothing to cancel: no call is under test, or none ever waits.
     """
     if native and backend != "asyncio":
         raise ValueError("native=True is task.cancel(), which only asyncio has")
+    if points < 1:
+        raise ValueError(f"points={points}: a run needs one cancellation or more")
     sweep = _Sweep(program, check, backend, seed, native=native)
     if at is not None:
-        return sweep.report(sweep.run(at))
+        return sweep.report(sweep.run(at).points)
     first = sweep.run(())
     if not sweep.violations:
-        sweep.go_on((), first, points)
-    return sweep.report(first)
+        first.check_points()
+        sweep.go_on((), first.points, points)
+    return sweep.report(first.points)
 
 
 class Ended(Enum):
@@ -114,12 +127,8 @@ class CallEnd(Generic[T]):
 class Cancellations:
     """Given to the program of a sweep; it puts calls under test."""
 
-    def __init__(self, plan: tuple[int, ...], *, native: bool) -> None:
-        self._plan = plan
-        self._native = native
-        self._calls: list[_Call] = []
-        self.points = 0
-        self.delivered = 0
+    def __init__(self, run: _Run) -> None:
+        self._run = run
 
     async def call(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> CallEnd[T]:
         """Run ``function(*args)``, cancelled where this run of the sweep says so.
@@ -127,16 +136,35 @@ class Cancellations:
         What it raises is in the result, so that the program goes on and can look at what is left.
         A program may put several calls under test, also at the same time.
         """
-        call = _Call(self, native=self._native, depth=len(self._plan))
-        self._calls.append(call)
-        try:
+        with self._run.under_test() as call:
             return await call.run(_coroutine(function, args))
+
+
+class _Run:
+    """One run: counts the points and cancels at those of its plan."""
+
+    def __init__(self, plan: tuple[int, ...], *, native: bool) -> None:
+        self.calls = 0
+        self.points = 0
+        self.delivered = 0
+        self._plan = plan
+        self._native = native
+        self._running: list[_Call] = []
+
+    @contextmanager
+    def under_test(self) -> Generator[_Call]:
+        """One more call, for as long as it takes."""
+        self.calls += 1
+        call = _Call(self, native=self._native, depth=len(self._plan))
+        self._running.append(call)
+        try:
+            yield call
         finally:
-            self._calls.remove(call)
+            self._running.remove(call)
 
     def stepped(self) -> None:
         """A task is about to take a step."""
-        for call in tuple(self._calls):
+        for call in tuple(self._running):
             if call.is_suspended:
                 self.reached(call)
 
@@ -147,13 +175,22 @@ class Cancellations:
             self.delivered += 1
             call.cancel()
 
+    def check_points(self) -> None:
+        """That there is something to sweep."""
+        if not self.calls:
+            raise ValueError(
+                "nothing is under test: the program has to await sweep.call(function, ...)"
+            )
+        if not self.points:
+            raise ValueError("no call under test ever waits, so there is nowhere to cancel it")
+
 
 class _Call:
     """A call under test."""
 
-    def __init__(self, sweep: Cancellations, *, native: bool, depth: int) -> None:
+    def __init__(self, of_run: _Run, *, native: bool, depth: int) -> None:
         self.is_suspended = False
-        self._sweep = sweep
+        self._of_run = of_run
         self._task = asyncio.current_task() if native else None
         self._scopes = [anyio.CancelScope() for _ in range(0 if native else depth)]
         self._cancellations = 0
@@ -196,7 +233,7 @@ class _Call:
             except StopIteration as stop:
                 value: T = stop.value
                 return value
-            self._sweep.reached(self)
+            self._of_run.reached(self)
             self.is_suspended = True
             try:
                 sent = yield awaited
@@ -224,14 +261,14 @@ async def _coroutine(function: Callable[[*Ts], Awaitable[T]], args: tuple[*Ts]) 
 
 
 class _Watched(Trace):
-    """Tells the sweep of every step."""
+    """Tells the run of every step."""
 
-    def __init__(self, sweep: Cancellations) -> None:
+    def __init__(self, of_run: _Run) -> None:
         super().__init__()
-        self._sweep = sweep
+        self._of_run = of_run
 
     def record(self, step: int, task: int, name: str) -> None:
-        self._sweep.stepped()
+        self._of_run.stepped()
         super().record(step, task, name)
 
 
@@ -264,26 +301,26 @@ class _Sweep(Generic[T]):
             longer = (*plan, point)
             more = self.run(longer)
             if depth > 1:
-                self.go_on(longer, more, depth - 1)
+                self.go_on(longer, more.points, depth - 1)
 
-    def run(self, plan: tuple[int, ...]) -> int:
-        """One run; how many points it had."""
+    def run(self, plan: tuple[int, ...]) -> _Run:
+        """One run, and what it counted."""
         self._runs += 1
-        sweep = Cancellations(plan, native=self._native)
+        run = _Run(plan, native=self._native)
 
         async def main() -> T:
-            return await self._program(sweep)
+            return await self._program(Cancellations(run))
 
         try:
-            trace = _Watched(sweep)
+            trace = _Watched(run)
             result = simulate(main, backend=self._backend, seed=self._seed, trace=trace)
-            problems = [] if self._check is None else list(self._check(result.value))
+            problems = problems_of(self._check, result.value)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what the sweep looks for
             problems = [described(error)]
-        if not problems and sweep.delivered < len(plan):
+        if not problems and run.delivered < len(plan):
             problems = ["the point was not reached: the program is not repeatable"]
         self.violations += [self._violation(plan, problem) for problem in problems]
-        return sweep.points
+        return run
 
     def _violation(self, plan: tuple[int, ...], problem: str) -> Violation:
         where = " and ".join(f"cancelled at point {point}" for point in plan) or "not cancelled"

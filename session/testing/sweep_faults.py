@@ -25,12 +25,9 @@ swept.
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from langswarm.core.session.actors.ports import ISessionStorage
-from langswarm.core.session.adapters.storage.memory import InMemorySessionStorage
 from langswarm.core.session.testing.faulty_guests import (
     FaultyCalls,
     FaultyHook,
@@ -40,14 +37,19 @@ from langswarm.core.session.testing.faulty_guests import (
     MiddlewareFault,
     ProviderFault,
 )
-from langswarm.core.session.testing.faulty_storage import Fault, FaultyStorage
+from langswarm.core.session.testing.faulty_storage import POSSIBLE_FAULTS, Fault, FaultyStorage
 from langswarm.core.session.testing.simulation import Backend, simulate
-from langswarm.core.session.testing.sweep_report import SweepReport, Violation, described
+from langswarm.core.session.testing.sweep_report import (
+    SweepReport,
+    Violation,
+    described,
+    problems_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
 
-    from langswarm.core.session.actors.ports import IProvider
+    from langswarm.core.session.actors.ports import IProvider, ISessionStorage
     from langswarm.core.session.runtime.guests import ISessionLifecycleHook, ISessionMiddleware
 
 T = TypeVar("T")
@@ -78,13 +80,36 @@ class FaultPoint:
 class Faults:
     """Given to the program of a sweep; it wraps the leaves."""
 
-    def __init__(self, plan: FaultPoint | None = None) -> None:
+    def __init__(self, leaves: _Leaves) -> None:
+        self._leaves = leaves
+
+    def storage(self, inner: ISessionStorage) -> ISessionStorage:
+        """As ``inner``, with this run's fault."""
+        return self._leaves.storage(inner)
+
+    def provider(self, inner: IProvider) -> IProvider:
+        """As ``inner``, with this run's fault."""
+        return FaultyProvider(inner, self._leaves.calls_of("provider", ProviderFault))
+
+    def middleware(self, inner: ISessionMiddleware) -> ISessionMiddleware:
+        """As ``inner``, with this run's fault."""
+        return FaultyMiddleware(inner, self._leaves.calls_of("middleware", MiddlewareFault))
+
+    def hook(self, inner: object) -> ISessionLifecycleHook:
+        """As ``inner``, with this run's fault."""
+        return FaultyHook(inner, self._leaves.calls_of("hook", HookFault))
+
+
+class _Leaves:
+    """What one run wraps, by name, and its fault."""
+
+    def __init__(self, plan: FaultPoint | None) -> None:
         self._plan = plan
         self._storages: dict[str, FaultyStorage] = {}
         self._guests: dict[str, tuple[FaultyCalls, type[_GuestFault]]] = {}
 
-    def storage(self, inner: ISessionStorage) -> ISessionStorage:
-        """As ``inner``, with this run's fault."""
+    def storage(self, inner: ISessionStorage) -> FaultyStorage:
+        """The next storage."""
         name = _numbered("storage", len(self._storages))
         storage = self._storages[name] = FaultyStorage(inner)
         plan = self._plan
@@ -92,19 +117,8 @@ class Faults:
             storage.fail(plan.method, Fault(plan.fault), call=plan.call)
         return storage
 
-    def provider(self, inner: IProvider) -> IProvider:
-        """As ``inner``, with this run's fault."""
-        return FaultyProvider(inner, self._calls_of("provider", ProviderFault))
-
-    def middleware(self, inner: ISessionMiddleware) -> ISessionMiddleware:
-        """As ``inner``, with this run's fault."""
-        return FaultyMiddleware(inner, self._calls_of("middleware", MiddlewareFault))
-
-    def hook(self, inner: object) -> ISessionLifecycleHook:
-        """As ``inner``, with this run's fault."""
-        return FaultyHook(inner, self._calls_of("hook", HookFault))
-
-    def _calls_of(self, kind: str, faults: type[_GuestFault]) -> FaultyCalls:
+    def calls_of(self, kind: str, faults: type[_GuestFault]) -> FaultyCalls:
+        """The calls of the next guest of this kind."""
         name = _numbered(kind, sum(known is faults for _, known in self._guests.values()))
         plan = self._plan
         if plan is not None and plan.leaf == name:
@@ -114,20 +128,33 @@ class Faults:
         self._guests[name] = (calls, faults)
         return calls
 
-    # -------------------------------------------------------- for the sweep
-
-    def points(self) -> Iterator[FaultPoint]:
+    def points(self) -> list[FaultPoint]:
         """Every way in which a call of this run could have gone wrong."""
+        return [
+            FaultPoint(name, method, call, fault.value)
+            for name, method, count, possible in self._counts()
+            for call in range(1, count + 1)
+            for fault in possible
+        ]
+
+    def _counts(self) -> Iterator[tuple[str, str, int, Iterable[Fault | _GuestFault]]]:
         for name, storage in self._storages.items():
-            for method, possible in _STORAGE_FAULTS.items():
-                for call in range(1, storage.calls(method) + 1):
-                    for fault in possible:
-                        yield FaultPoint(name, method, call, fault.value)
+            for method, possible in sorted(POSSIBLE_FAULTS.items()):
+                faults_of = tuple(fault for fault in Fault if fault in possible)
+                yield name, method, storage.calls(method), faults_of
         for name, (calls, faults) in self._guests.items():
             for method, count in calls.counts.items():
-                for call in range(1, count + 1):
-                    for guest_fault in faults:
-                        yield FaultPoint(name, method, call, guest_fault.value)
+                yield name, method, count, faults
+
+    def check_points(self) -> None:
+        """That there is something to sweep."""
+        if not self._storages and not self._guests:
+            raise ValueError(
+                "no leaf is wrapped: the program has to use what faults.storage(...), .provider(), "
+                ".middleware() or .hook() return"
+            )
+        if not self.points():
+            raise ValueError("no leaf that is wrapped was ever called")
 
     def is_met(self) -> bool:
         """Whether the planned fault has happened."""
@@ -158,32 +185,37 @@ def sweep_faults(
         backend: which event loop library to run on.
         seed: the schedule of all runs, as for ``simulate``.
         at: run with this fault alone, for a replay; a violation's replay line has it.
+
+    Raises ValueError where nothing can fail: no leaf is wrapped, or none that is was called.
     """
     violations: list[Violation] = []
 
-    def run(point: FaultPoint | None) -> Faults:
-        faults = Faults(point)
+    def run(point: FaultPoint | None) -> _Leaves:
+        leaves = _Leaves(point)
 
         async def main() -> T:
-            return await program(faults)
+            return await program(Faults(leaves))
 
         try:
             value = simulate(main, backend=backend, seed=seed).value
-            problems = [] if check is None else list(check(value))
+            problems = problems_of(check, value)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what the sweep looks for
             problems = [described(error)]
-        if not problems and not faults.is_met():
+        if not problems and not leaves.is_met():
             problems = ["the call was not made: the program is not repeatable"]
         where = "without a fault" if point is None else str(point)
         replay = f"sweep_faults(..., backend={backend!r}, seed={seed!r}, at={point!r})"
         violations.extend(Violation(where, problem, replay) for problem in problems)
-        return faults
+        return leaves
 
     if at is not None:
         run(at)
         return SweepReport(1, 1, tuple(violations))
     first = run(None)
-    points = [] if violations else list(first.points())
+    points: list[FaultPoint] = []
+    if not violations:
+        first.check_points()
+        points = first.points()
     for point in points:
         run(point)
     return SweepReport(len(points), len(points) + 1, tuple(violations))
@@ -191,18 +223,3 @@ def sweep_faults(
 
 def _numbered(kind: str, before: int) -> str:
     return f"{kind} {before + 1}" if before else kind
-
-
-def _possible(method: str, fault: Fault) -> bool:
-    try:
-        FaultyStorage(InMemorySessionStorage()).fail(method, fault)
-    except ValueError:
-        return False
-    return True
-
-
-_STORAGE_FAULTS = {
-    method: [fault for fault in Fault if _possible(method, fault)]
-    for method in sorted(vars(ISessionStorage))
-    if inspect.iscoroutinefunction(getattr(ISessionStorage, method))
-}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
+
+T = TypeVar("T")
 
 _SHOWN = 10
 
@@ -44,6 +47,21 @@ class SweepReport:
         head = f"{self.points} points, {self.runs} runs, {len(self.violations)} violations"
         shown = [str(violation) for violation in self.violations[:_SHOWN]]
         return "\n".join([head, *shown])
+
+
+def problems_of(check: Callable[[T], Iterable[str]] | None, value: T) -> list[str]:
+    """What the check says is wrong; raises TypeError if that is no list of texts."""
+    if check is None:
+        return []
+    found = cast("object", check(value))
+    if isinstance(found, Iterable) and not isinstance(found, str | bytes):
+        problems = list(cast("Iterable[object]", found))
+        if all(isinstance(problem, str) for problem in problems):
+            return cast("list[str]", problems)
+    raise TypeError(
+        f"the check returned {found!r}; it must return what is wrong as a list of texts, and an "
+        "empty list when all is well"
+    )
 
 
 def described(error: BaseException) -> str:

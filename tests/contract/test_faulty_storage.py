@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import anyio
 import pytest
@@ -194,6 +194,23 @@ class TestThePlan:
         storage.fail("commit", Fault.FULL, call=7)
         with pytest.raises(ValueError, match=r"no faults for|cannot have|is over"):
             storage.fail(method, fault, call=call)
+
+    async def test_takes_a_fault_by_its_value(self, storage: FaultyStorage) -> None:
+        storage.fail("commit", cast("Fault", "full"))
+        [said] = await attempt(storage, "a")
+        assert isinstance(said, StorageError)
+        assert said.code == "full"
+        with pytest.raises(ValueError, match="ful"):
+            storage.fail("commit", cast("Fault", "ful"))
+
+
+@pytest.mark.parametrize("fault", [Fault.FAILS, Fault.RAISES_BEFORE], ids=str)
+async def test_a_close_that_fails_has_closed(storage: FaultyStorage, fault: Fault) -> None:
+    """Nobody closes twice, so what it holds would be held for ever."""
+    storage.fail("close", fault)
+    with pytest.raises((StorageError, RuntimeError), match="planned"):
+        await storage.close()
+    assert not storage.inner.health().is_open
 
 
 class TestASlowCommit:

@@ -226,6 +226,15 @@ def test_asyncio_a_callback_that_calls_itself_is_a_livelock() -> None:
 def test_asyncio_what_is_outside_is_refused() -> None:
     """Executors, other threads, and other makers of tasks each get a clear error."""
     refused: list[BaseException] = []
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    def intrude() -> None:
+        try:
+            loops[0].call_soon_threadsafe(print)
+        except OutsideSimulationError as exc:
+            refused.append(exc)
+
+    thread = threading.Thread(target=intrude)
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -235,14 +244,7 @@ def test_asyncio_what_is_outside_is_refused() -> None:
             await asyncio.to_thread(time.monotonic)
         with pytest.raises(OutsideSimulationError, match="makes the tasks itself"):
             loop.set_task_factory(None)
-
-        def intrude() -> None:
-            try:
-                loop.call_soon_threadsafe(print)
-            except OutsideSimulationError as exc:
-                refused.append(exc)
-
-        thread = threading.Thread(target=intrude)
+        loops.append(loop)
         thread.start()
         thread.join()
 
@@ -331,10 +333,10 @@ def test_trio_in_another_thread_is_left_alone() -> None:
 
     def program(*, beside: bool) -> str:
         results: list[int] = []
+        thread = threading.Thread(target=lambda: results.append(trio.run(real)))
 
         async def main() -> None:
             if beside:
-                thread = threading.Thread(target=lambda: results.append(trio.run(real)))
                 thread.start()
                 thread.join()
             async with trio.open_nursery() as nursery:

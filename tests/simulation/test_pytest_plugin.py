@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -66,7 +67,7 @@ def test_a_failing_schedule_is_repeated_by_the_line_that_is_printed(tmp_path: Pa
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     output = run_pytest(tmp_path)
     assert "1 failed, 1 passed" in output
-    line = re.search(r"replay: pytest '(.*)' (--simulation-replay=\w+:\w+)", output)
+    line = re.search(r"replay: pytest (\S+) (--simulation-replay=\w+:\w+)", output)
     assert line is not None, output
     again = run_pytest(tmp_path, *line.groups())
     assert "1 failed" in again
@@ -101,6 +102,19 @@ def test_what_a_check_says_fails_the_test() -> None:
     with pytest.raises(AssertionError, match="order") as caught:
         Simulation("tests/mine.py::test_it", 20, None)(two_tasks, complain)
     note = caught.value.__notes__[-1]
-    assert re.fullmatch(
-        r"replay: pytest 'tests/mine.py::test_it' --simulation-replay=\w+:\d+", note
-    )
+    assert re.fullmatch(r"replay: pytest tests/mine\.py::test_it --simulation-replay=\w+:\d+", note)
+
+
+def test_the_line_can_be_pasted_into_a_shell() -> None:
+    name = "tests/mine.py::test_it[it's $HOME]"
+    with pytest.raises(AssertionError) as caught:
+        Simulation(name, 20, None)(two_tasks, lambda _: ["wrong"])
+    words = shlex.split(caught.value.__notes__[-1])
+    assert words[:3] == ["replay:", "pytest", name]
+
+
+@pytest.mark.parametrize("run", ["foo:1", "trio", "trio:", "trio:x", ":1"])
+def test_a_schedule_that_there_is_not_is_named(run: str, tmp_path: Path) -> None:
+    output = run_pytest(tmp_path, f"--simulation-replay={run}")
+    assert f"argument --simulation-replay: {run!r} is no schedule" in output
+    assert "Traceback" not in output

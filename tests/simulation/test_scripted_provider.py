@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -98,3 +98,28 @@ def test_two_turns_of_a_session_at_once_are_noticed(backend: Backend) -> None:
     assert provider.violations == ["G2: s has two turns at once"]
     assert events.count(TextDelta("answer")) == 2
     assert sum(isinstance(event, Completed) for event in events) == 2
+
+
+def test_what_cannot_be_scripted_is_named() -> None:
+    end: Any = "compelte"
+    with pytest.raises(ValueError, match=r"end='compelte': .*'complete', 'truncate', 'hang'"):
+        ScriptedTurn(text="abc", end=end)
+    with pytest.raises(ValueError, match="chunks=0"):
+        ScriptedTurn(text="abc", chunks=0)
+    with pytest.raises(TypeError, match=r"the text 'hello'; give a list of answers, \['hello'\]"):
+        ScriptedProvider("hello")
+
+
+@both
+def test_a_script_that_returns_no_turn_is_named(backend: Backend) -> None:
+    def forgotten(_request: ProviderRequest) -> Any: ...
+
+    async def main() -> None:
+        provider = ScriptedProvider(forgotten)
+        async with create_session_manager(providers={"scripted": provider}) as manager:
+            session = await manager.create_session("ada", "scripted", "m")
+            await session.send_message("question")
+
+    with pytest.raises(ProviderError) as caught:
+        simulate(main, backend=backend, seed=1)
+    assert "the script has None for a request" in repr(caught.value.__cause__)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 import pytest
@@ -215,3 +217,23 @@ def test_it_is_closed_until_it_is_opened(backend: Backend) -> None:
             await storage.close()
 
     simulate(main, backend=backend, seed=1)
+
+
+@pytest.mark.parametrize(("when", "commit"), [("bfore", 1), ("in", 0), ("after", -1)])
+def test_a_crash_at_no_moment_is_refused(when: Any, commit: int) -> None:
+    with pytest.raises(ValueError, match=r"when='bfore'|commit=\S+: commits are counted from 1"):
+        Crash(when, commit)
+
+
+@both
+def test_the_disk_tells_whether_a_crash_has_happened(backend: Backend) -> None:
+    async def main(commit: int) -> bool:
+        disk = SimulatedDisk()
+        storage = SimulatedStorage(disk, crash=Crash("before", commit))
+        await storage.open()
+        with suppress(StorageError):
+            await storage.commit([])
+        return disk.crashed
+
+    assert simulate(partial(main, 1), backend=backend, seed=1).value
+    assert not simulate(partial(main, 2), backend=backend, seed=1).value

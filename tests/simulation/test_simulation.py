@@ -13,6 +13,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
+from langswarm.core.session import SQLiteSessionStorage, create_session_manager
 from langswarm.core.session.testing import (
     Backend,
     DeadlockError,
@@ -26,6 +27,7 @@ from langswarm.core.session.testing import (
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
 BACKENDS: tuple[Backend, ...] = ("asyncio", "trio")
 both = pytest.mark.parametrize("backend", BACKENDS)
@@ -37,6 +39,7 @@ anyio_asyncio = importlib.import_module("anyio._backends._asyncio")
 def hooks() -> list[object]:
     """List everything global that a simulation touches."""
     return [
+        threading.Thread.__init__,
         trio_run._r,
         trio_run._ALLOW_DETERMINISTIC_SCHEDULING,
         trio_threads.start_thread_soon,
@@ -336,8 +339,9 @@ def test_use_beside_another_simulation_is_refused(backend: Backend) -> None:
         except SimulationInUseError as exc:
             refused.append(exc)
 
+    thread = threading.Thread(target=other)
+
     async def main() -> None:
-        thread = threading.Thread(target=other)
         thread.start()
         thread.join()
 
@@ -359,6 +363,15 @@ def test_worker_threads_are_refused(backend: Backend) -> None:
         return await anyio.to_thread.run_sync(time.monotonic)
 
     assert anyio.run(real, backend=backend) > 0  # leaves an idle thread in trio's cache
+    simulate(main, backend=backend, seed=8)
+
+
+@both
+def test_threads_that_a_program_makes_itself_are_refused(backend: Backend) -> None:
+    async def main() -> None:
+        with pytest.raises(OutsideSimulationError, match="threads are outside the simulation"):
+            threading.Thread(target=time.monotonic)
+
     simulate(main, backend=backend, seed=8)
 
 
@@ -388,3 +401,17 @@ def test_unknown_backends_and_used_traces_are_refused() -> None:
     simulate(anyio.lowlevel.checkpoint, backend="asyncio", seed=0, trace=trace)
     with pytest.raises(ValueError, match="new Trace"):
         simulate(anyio.lowlevel.checkpoint, backend="asyncio", seed=0, trace=trace)
+
+
+@both
+def test_a_real_database_is_refused_and_says_why(backend: Backend, tmp_path: Path) -> None:
+    """Its driver has a thread, which no seed decides; this must not look like a deadlock."""
+
+    async def main() -> None:
+        async with create_session_manager(SQLiteSessionStorage(tmp_path / "file.db")) as manager:
+            await manager.create_session("ada", "mock", "m")
+
+    with pytest.raises(Exception, match=r".") as caught:
+        simulate(main, backend=backend, seed=0)
+    causes = [caught.value, caught.value.__cause__, caught.value.__context__]
+    assert any("threads are outside the simulation" in str(cause) for cause in causes)
