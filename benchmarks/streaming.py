@@ -1,7 +1,7 @@
 """Turns that are followed while they run: the first piece, the price of each, memory per stream.
 
-The provider yields its pieces one event-loop step apart, on command; the floor is the same generator
-iterated by the client itself, without sessions, storage or followers in between.
+The provider yields its pieces one event-loop step apart; the floor is the same generator iterated
+by the client itself, without sessions, storage or followers in between.
 """
 
 from __future__ import annotations
@@ -172,6 +172,7 @@ async def _memory(streams: int) -> float:
     class Held(IProvider):
         async def stream(self, request: ProviderRequest) -> AsyncIterator[ProviderEvent]:
             nonlocal held
+            del request
             for number in range(PIECES):
                 if number == PIECES // 2:
                     held += 1

@@ -15,6 +15,7 @@ NAMES = (
     "send",
     "ask",
     "sqlite",
+    "streams",
     "memory",
     "imports",
     "appends",
@@ -100,6 +101,14 @@ class TestFigures:
         [alone, together] = [figure for figure in figures if figure["unit"] == "writes"]
         assert (alone["value"], alone["floor"]) == (1, 1)
         assert together["value"] > 1
+
+    def test_every_piece_of_every_stream_reaches_its_follower(
+        self, report: dict[str, Any], backend: str
+    ) -> None:
+        """The benchmark counts the characters; here it has figures for them."""
+        measured = report["benchmarks"]["streams"][backend]
+        assert len(measured) == 5
+        assert all(figure["value"] > 0 for figure in measured)
 
     @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux counts bytes")
     def test_a_late_turn_writes_as_many_bytes_as_an_early_one(
