@@ -1,0 +1,127 @@
+"""SIGTERM, SIGKILL, and a second process on the same file (G3, G4, G5, G13)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import anyio
+import httpx
+import pytest
+
+from .client import text_of
+
+if TYPE_CHECKING:
+    from .processes import Servers
+
+QUESTION = "".join(f"{number} " for number in range(30))
+ANSWER = f"Mock response to: {QUESTION}"
+TURN = [("user", QUESTION, None), ("assistant", ANSWER, "stop")]
+SLOW = {"MOCK_CHUNK_SIZE": 2, "MOCK_CHUNK_DELAY_MS": 20}
+
+
+async def test_sigterm_lets_a_followed_turn_finish(servers: Servers) -> None:
+    server = servers.start(**SLOW)
+    async with server.client() as client:
+        session = await client.create()
+        await client.begin(session, QUESTION)
+        async with client.follow(session) as events:
+            first = [await anext(events), await anext(events)]
+            server.terminate()
+            rest = [event async for event in events]
+        assert rest[-1].type == "completed"
+        assert text_of(first + rest) == ANSWER
+    assert server.wait() == servers.app.exit_code
+
+
+async def test_sigterm_lets_a_turn_finish_that_nobody_follows(servers: Servers) -> None:
+    """The next process goes on with the history."""
+    server = servers.start(**SLOW)
+    async with server.client() as client:
+        session = await client.create()
+        await client.begin(session, QUESTION)
+    server.terminate()
+    assert server.wait() == servers.app.exit_code
+    async with servers.start().client() as client:
+        assert await client.messages(session) == TURN
+        assert text_of(await client.events(session)) == ANSWER
+        await client.answer(session, "And then?")
+        assert len(await client.messages(session)) == 4
+
+
+async def test_sigterm_interrupts_what_does_not_finish_and_keeps_its_text(servers: Servers) -> None:
+    server = servers.start(SESSIONS_DRAIN_SECONDS=0.1, MOCK_CHUNK_SIZE=1, MOCK_CHUNK_DELAY_MS=1_000)
+    async with server.client() as client:
+        session = await client.create()
+        await client.begin(session, QUESTION)
+        async with client.follow(session) as events:
+            await anext(events)
+            cursor = (await anext(events)).cursor
+    server.terminate()
+    assert server.wait() == servers.app.exit_code
+    async with servers.start().client() as client:
+        question, (role, partial, reason) = await client.messages(session)
+        assert question == ("user", QUESTION, None)
+        assert (role, reason) == ("assistant", "interrupted")
+        assert ANSWER.startswith(partial)
+        rest = await client.events(session, after=cursor)
+        assert rest[-1].type == "interrupted"
+        assert ANSWER[0] + text_of(rest) == partial
+
+
+async def test_sigkill_leaves_an_interrupted_turn_with_what_was_stored_of_it(
+    servers: Servers,
+) -> None:
+    """A follower goes on where it was, or is told the end: what it saw is a prefix or more."""
+    server = servers.start(
+        SESSIONS_CHECKPOINT_SECONDS=0.05, MOCK_CHUNK_SIZE=1, MOCK_CHUNK_DELAY_MS=20
+    )
+    async with server.client() as client:
+        session = await client.create()
+        await client.answer(session, "First")
+        await client.begin(session, QUESTION)
+        with anyio.fail_after(20):
+            async with client.follow(session) as events:
+                event = await anext(events)
+                text = ""
+                while len(text) < 40:  # about 16 checkpoints
+                    event = await anext(events)
+                    text += event.data.get("text", "")
+                server.kill()
+                with pytest.raises(httpx.RemoteProtocolError):
+                    [each async for each in events]
+    async with servers.start().client() as client:
+        *first, question, (role, partial, reason) = await client.messages(session)
+        assert len(first) == 2
+        assert question == ("user", QUESTION, None)
+        assert (role, reason) == ("assistant", "interrupted")
+        assert len(partial) >= 5
+        assert ANSWER.startswith(partial)
+        rest = await client.events(session, after=event.cursor)
+        assert [each.type for each in rest] == ["interrupted"]
+        await client.answer(session, "Next")
+        assert len(await client.messages(session)) == 6
+
+
+async def test_a_second_process_on_the_same_file_does_not_start(servers: Servers) -> None:
+    """It says why; the first one goes on."""
+    async with servers.start().client() as client:
+        session = await client.create()
+        second = servers.begin()
+        assert second.wait() == servers.app.failed_start
+        assert "sessions.db is in use by process" in second.text
+        await client.answer(session, "Hello")
+
+
+async def test_a_history_goes_on_through_restarts(servers: Servers) -> None:
+    path = ""
+    for number in range(3):
+        server = servers.start()
+        async with server.client() as client:
+            path = path or await client.create()
+            await client.answer(path, f"{number}")
+            seqs = [each["seq"] for each in (await client.get(f"{path}/messages")).json()]
+            assert seqs == list(range(1, 2 * number + 3))
+            assert all(one + 1 == other for one, other in pairwise(seqs))
+        server.terminate()
+        assert server.wait() == servers.app.exit_code
