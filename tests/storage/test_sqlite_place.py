@@ -42,7 +42,8 @@ async def backup(storage: SQLiteSessionStorage) -> object:
 
 
 async def optimize(storage: SQLiteSessionStorage) -> object:
-    return await storage.optimize()
+    await storage.optimize()
+    return None
 
 
 async def mended_reader(storage: SQLiteSessionStorage) -> object:
