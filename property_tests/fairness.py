@@ -2,11 +2,12 @@
 
 One client posts to all sessions before anything runs, so each of them is ready from the beginning
 until its last message. There is one live place. Then between two turns of a session every other
-one has one turn at most, and so it has before the first.
+one has one turn at most, and so it has before the first; and every message has its turn.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from .program import FOREVER, Program, Settings, Step
@@ -41,12 +42,26 @@ def check_fairness(program: Program, backend: Backend, seed: int) -> None:
     world, _ = run(program, backend, seed)
     session_of = {call.content: call.session_id for call in world.calls}
     turns = [session_of[question] for question in world.prompts]
-    for session_id in set(turns):
-        for others in _waits(turns, session_id):
-            if len(others) > len(set(others)):
-                raise BrokenPromiseError(
-                    f"G12: {session_id} waited while {others} had turns, in {turns} of {program}"
-                )
+    broken = unfairness([call.session_id for call in world.calls], turns)
+    if broken:
+        raise BrokenPromiseError(f"{broken[0]}, in {turns} of {program}")
+
+
+def unfairness(calls: Sequence[str], turns: Sequence[str]) -> list[str]:
+    """Who waited for too long: given the session of each call, and of each turn in their order."""
+    posted, had = Counter(calls), Counter(turns)
+    found = [
+        f"G12: {session_id} had {had[session_id]} turns for {count} messages"
+        for session_id, count in posted.items()
+        if had[session_id] != count
+    ]
+    found += [
+        f"G12: {session_id} waited while {others} had turns"
+        for session_id in posted
+        for others in _waits(turns, session_id)
+        if len(others) > len(set(others))
+    ]
+    return found
 
 
 def _waits(turns: Sequence[str], session_id: str) -> list[list[str]]:

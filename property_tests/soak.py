@@ -7,7 +7,8 @@ the first rest nothing may grow: not the number of objects of ours, of tasks, of
 descriptors. Memory may (the allocator and SQLite's cache have their own ways), by a slope that the
 report shows and that has a limit.
 
-Ends with exit code 1 if something grew.
+Ends with exit code 1 if something grew, if anybody was told of a bug of the runtime, or if nothing
+was done.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from langswarm.core.session import (
     SQLiteSessionStorage,
     create_session_manager,
 )
+from langswarm.core.session.errors import RuntimeBugError
 from langswarm.core.session.testing import Fault, FaultyStorage
 
 from .running import BACKENDS
@@ -85,6 +87,7 @@ class Soak:
         self.storage = FaultyStorage(SQLiteSessionStorage(folder / "soak.db"))
         self.backend: Backend = backend
         self.turns = 0
+        self.bugs: list[str] = []
         self.errors: Counter[str] = Counter()
         self.rests: list[Rest] = []
         self._rng = random.Random(seed)
@@ -128,7 +131,7 @@ class Soak:
                     provider_config={"error_rate": 0.02},
                 )
             except SessionError as error:
-                self.errors[type(error).__name__] += 1
+                self._note(error)
                 continue
             await self._converse(session)
 
@@ -141,12 +144,18 @@ class Soak:
             try:
                 await step(session)
             except SessionError as error:
-                self.errors[type(error).__name__] += 1
+                self._note(error)
         if last is not None:
             try:
                 await last()
             except SessionError as error:
-                self.errors[type(error).__name__] += 1
+                self._note(error)
+
+    def _note(self, error: SessionError) -> None:
+        """Planned faults make errors; but none is the runtime's own."""
+        self.errors[type(error).__name__] += 1
+        if isinstance(error, RuntimeBugError):
+            self.bugs.append(repr(error))
 
     async def _send(self, session: Session) -> None:
         await session.send_message("How are you?")
@@ -225,8 +234,14 @@ def grown(first: Rest, last: Rest) -> list[str]:
     ]
 
 
+def complaints(work: Soak) -> list[str]:
+    """What is wrong with the work itself, whatever grew."""
+    found = [f"{len(work.bugs)} x a bug of the runtime, first {bug}" for bug in work.bugs[:1]]
+    return found if work.turns else [*found, "not one turn was done"]
+
+
 def soak(backend: Backend, seconds: float, seed: int) -> tuple[str, bool]:
-    """The report of one backend, and whether nothing grew."""
+    """The report of one backend, and whether all was well."""
     logging.disable(logging.CRITICAL)  # planned faults are logged by thousands
     with tempfile.TemporaryDirectory() as folder:
         work = Soak(Path(folder), backend, seed)
@@ -244,7 +259,8 @@ def soak(backend: Backend, seconds: float, seed: int) -> tuple[str, bool]:
         f"{last.resident_bytes / 2**20:.1f} MB resident, {per_session:+.2f} bytes per session; "
         f"{'grew: ' + '; '.join(found) if found else 'nothing grew'}"
     )
-    return text, not found
+    wrong = complaints(work)
+    return "; ".join([text, *wrong]), not found and not wrong
 
 
 def main(arguments: list[str]) -> int:

@@ -43,15 +43,17 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Look for the planted bugs.")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args(arguments)
+    if options.rounds < 1:
+        parser.error(f"--rounds {options.rounds}: there must be 1 or more")
     survived = 0
     with ProcessPoolExecutor(len(BACKENDS)) as pool:
         results = pool.map(partial(search, rounds=options.rounds), BACKENDS)
         for backend, found in zip(BACKENDS, results, strict=True):
-            survived += _print(backend, found)
+            survived += print_table(backend, found)
     return 1 if survived else 0
 
 
-def _print(backend: Backend, found: dict[str, list[int | None]]) -> int:
+def print_table(backend: Backend, found: dict[str, list[int | None]]) -> int:
     """One table; returns how many bugs survived a round."""
     sys.stdout.write(f"{backend}: examples until caught, median and worst\n")
     medians: list[float] = []
@@ -66,7 +68,8 @@ def _print(backend: Backend, found: dict[str, list[int | None]]) -> int:
         medians.append(median(caught))
         sys.stdout.write(f"  {promise:4}{name:40}{medians[-1]:7.0f}{max(caught):7}\n")
     killed = f"{len(found) - len(survivors)} of {len(found)} killed"
-    sys.stdout.write(f"  {killed}; the median of the medians is {median(medians):.0f}\n")
+    middle = f"; the median of the medians is {median(medians):.0f}" if medians else ""
+    sys.stdout.write(f"  {killed}{middle}\n")
     return len(survivors)
 
 

@@ -29,6 +29,7 @@ from langswarm.core.session.testing.faulty_guests import (
 )
 from langswarm.core.session.testing.faulty_storage import Fault, FaultyStorage
 from langswarm.core.session.testing.ordering import (
+    HistoryMessage,
     SendRecorder,
     Sent,
     Told,
@@ -67,6 +68,7 @@ __all__ = [
     "Faults",
     "FaultyStorage",
     "Fifo",
+    "HistoryMessage",
     "HookFault",
     "MiddlewareFault",
     "OutsideSimulationError",

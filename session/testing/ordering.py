@@ -9,10 +9,16 @@ It checks, session by session:
   that nobody sent;
 * G5: a turn is whole: an answer stands behind its question, and only a question whose caller was
   not answered may stand alone;
-* G9: what was withdrawn, or cancelled while it was queued, never ran.
+* G9: what was withdrawn, or cancelled while it was queued, never ran;
+* nobody was told of a bug of the runtime.
 
-Texts must be unique within a session: they are how a message is recognised. Histories must be
-whole, so do not clear them before the check; system messages are passed over.
+Texts must be unique within a session: they are how a message is recognised. Where a middleware
+changes what users send, say how with ``stored_as``. Histories must be whole, so do not clear them
+before the check; system messages are passed over.
+
+An answer is compared with what its caller got. Of a caller who was cancelled, or told that nobody
+knows, that is nothing: such an answer is checked only if you say with ``answer_to`` what it must
+be. Else one that belongs to another question would pass.
 
 It is kept apart from the model of the property tests. That one explains every *commit* of a storage
 and needs to look inside; this one sees what a user can see, and works for any program.
@@ -22,7 +28,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
@@ -34,6 +40,7 @@ from langswarm.core.session.actors.errors import (
     OverloadError,
     ProviderError,
     ReentrantCallError,
+    RuntimeBugError,
     RuntimeClosedError,
     SessionArchivedError,
     SessionError,
@@ -44,7 +51,7 @@ from langswarm.core.session.actors.errors import (
 from langswarm.core.session.actors.mailbox import TicketState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from langswarm.core.session.actors.mailbox import Ticket
     from langswarm.core.session.runtime.session import Session
@@ -56,11 +63,13 @@ class Told(Enum):
 
     ANSWERED = "answered"
     FAILED = "failed"
-    """A ProviderError: the question is stored, and perhaps a part of its answer."""
+    """A ProviderError: the question is stored, and perhaps a part of its answer, marked so."""
     NEVER_RAN = "never ran"
     """Refused at once, withdrawn, or cancelled while queued."""
     UNKNOWN = "unknown"
     """Cancelled while it ran, still open, a middleware's error, or a storage in doubt."""
+    BUG = "bug"
+    """A RuntimeBugError, which nobody must ever get."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,25 +183,38 @@ def _is_waiting(ticket: Ticket[SessionMessage] | None) -> bool:
 
 def told_by(error: SessionError) -> Told:
     """What the caller of a send knows who got this error."""
+    if isinstance(error, RuntimeBugError):
+        return Told.BUG
     if isinstance(error, _NEVER_RAN):
         return Told.NEVER_RAN
     return Told.FAILED if isinstance(error, ProviderError) else Told.UNKNOWN
 
 
 def ordering_violations(
-    sent: Iterable[Sent], histories: Mapping[str, Sequence[HistoryMessage]]
+    sent: Iterable[Sent],
+    histories: Mapping[str, Sequence[HistoryMessage]],
+    *,
+    stored_as: Callable[[str], str] | None = None,
+    answer_to: Callable[[Sent], str] | None = None,
 ) -> list[str]:
     """Every promise that does not hold, in words; an empty list is what you want.
 
     Args:
         sent: all sends to these sessions; one that is missing here is reported as invented.
         histories: the whole history of each session, by its id.
+        stored_as: what a middleware makes of a text that is sent; by default the text itself.
+        answer_to: the whole answer to a call, as it is to be stored: then every answer is compared
+            with it, also one that no caller got, and a part of one has to be its beginning.
     """
     calls: dict[str, list[Sent]] = {session_id: [] for session_id in histories}
+    answers: dict[str, dict[str, str]] = {session_id: {} for session_id in histories}
     found: list[str] = []
     for call in sorted(sent, key=lambda call: call.ticket):
         if call.session_id in calls:
-            calls[call.session_id].append(call)
+            stored = call if stored_as is None else replace(call, text=stored_as(call.text))
+            calls[call.session_id].append(stored)
+            if answer_to is not None:
+                answers[call.session_id][stored.text] = answer_to(call)
         else:
             found.append(f"no history of session {call.session_id!r}, to which {call} was sent")
     for session_id, history in histories.items():
@@ -201,7 +223,7 @@ def ordering_violations(
             *_wrong_numbers(history),
             *_wrong_order(calls[session_id], history),
             *_wrong_presence(calls[session_id], history),
-            *_broken_turns(calls[session_id], history),
+            *_broken_turns(calls[session_id], history, answers[session_id]),
         ]
         found += [f"{problem} (session {session_id!r})" for problem in problems]
     return found
@@ -210,6 +232,11 @@ def ordering_violations(
 def _wrong_calls(calls: Sequence[Sent]) -> list[str]:
     texts = Counter(call.text for call in calls)
     found = [f"{text!r} was sent {count} times" for text, count in texts.items() if count > 1]
+    found += [
+        f"the caller of {call.text!r} got a RuntimeBugError"
+        for call in calls
+        if call.told is Told.BUG
+    ]
     first_to_end: Sent | None = None
     for call in reversed(calls):
         if first_to_end is not None and _ended(first_to_end) < call.began:
@@ -258,7 +285,9 @@ def _wrong_presence(calls: Sequence[Sent], history: Sequence[HistoryMessage]) ->
     return found
 
 
-def _broken_turns(calls: Sequence[Sent], history: Sequence[HistoryMessage]) -> list[str]:
+def _broken_turns(
+    calls: Sequence[Sent], history: Sequence[HistoryMessage], answers: Mapping[str, str]
+) -> list[str]:
     told = {call.text: call for call in calls}
     found: list[str] = []
     question: HistoryMessage | None = None
@@ -268,6 +297,7 @@ def _broken_turns(calls: Sequence[Sent], history: Sequence[HistoryMessage]) -> l
                 found.append(f"G5: the answer {message.content!r} has no question before it")
             else:
                 found += _wrong_answer(told.get(question.content), question, message)
+                found += _foreign_answer(answers.get(question.content), question, message)
             question = None
             continue
         if question is not None:
@@ -282,7 +312,20 @@ def _wrong_answer(call: Sent | None, question: HistoryMessage, answer: HistoryMe
     if call is not None and call.told is Told.ANSWERED and call.answer != answer.content:
         told = f"the caller of {question.content!r} got {call.answer!r}"
         return [f"G3: {told}, the history has {answer.content!r}"]
+    if call is not None and call.told is Told.FAILED and answer.finish_reason != "interrupted":
+        told = f"the caller of {question.content!r} was told that it failed"
+        return [f"G3: {told}, and {answer.content!r} is not marked as a part of an answer"]
     return []
+
+
+def _foreign_answer(
+    expected: str | None, question: HistoryMessage, answer: HistoryMessage
+) -> list[str]:
+    if expected is None or answer.content == expected:
+        return []
+    if answer.finish_reason == "interrupted" and expected.startswith(answer.content):
+        return []
+    return [f"G5: {question.content!r} has the answer {answer.content!r}, not {expected!r}"]
 
 
 def _wrong_silence(call: Sent | None, question: HistoryMessage) -> list[str]:

@@ -7,11 +7,15 @@ from dataclasses import dataclass, replace
 import anyio
 import pytest
 from langswarm.core.session import (
+    ISessionMiddleware,
     Session,
     SessionArchivedError,
+    SessionContext,
     SessionError,
+    SessionMessage,
     create_session_manager,
 )
+from langswarm.core.session.errors import RuntimeBugError
 from langswarm.core.session.testing import (
     Backend,
     ScriptedProvider,
@@ -21,6 +25,7 @@ from langswarm.core.session.testing import (
     Told,
     ordering_violations,
     simulate,
+    told_by,
 )
 
 
@@ -33,13 +38,16 @@ class Line:
 
 
 def lines(*texts: str) -> list[Line]:
-    """`?text` is a question, `!text` an answer, `x` before it: failed, `.text` a system message."""
+    """`?text` is a question, `x?text` a failed one, `.text` a system message.
+
+    `!text` is an answer, `~text` a part of one.
+    """
     found: list[Line] = []
     for seq, text in enumerate(texts, 1):
-        failed = "failed" if text.startswith("x") else None
+        reason = {"x": "failed", "~": "interrupted"}.get(text[0])
         mark, content = text.removeprefix("x")[0], text.removeprefix("x")[1:]
-        role = {"?": "user", "!": "assistant", ".": "system"}[mark]
-        found.append(Line(role, content, seq, failed))
+        role = {"?": "user", "!": "assistant", "~": "assistant", ".": "system"}[mark]
+        found.append(Line(role, content, seq, reason))
     return found
 
 
@@ -68,9 +76,9 @@ CALLS = [
 @pytest.mark.parametrize(
     "history",
     [
-        ("?1", "!re 1", "x?3", "?4", "!part", "?5", "!re 5"),
+        ("?1", "!re 1", "x?3", "?4", "~part", "?5", "!re 5"),
         ("?1", "!re 1", ".note", "x?3", "?5", "!re 5"),
-        ("?1", ".note", "!re 1", "?3", "!part", "?4", "?5", "!re 5"),
+        ("?1", ".note", "!re 1", "?3", "~part", "?4", "?5", "!re 5"),
     ],
 )
 def test_what_callers_may_find_passes(history: tuple[str, ...]) -> None:
@@ -88,6 +96,7 @@ def test_what_callers_may_find_passes(history: tuple[str, ...]) -> None:
         ("G5", ("?1", "!re 1", "x?3", "?5")),  # without its answer
         ("G5", ("?1", "!re 1", "!re 1", "x?3", "?5", "!re 5")),  # an answer to nothing
         ("G5", ("?1", "!re 1", "x?3", "!late", "?5", "!re 5")),  # failed, and answered
+        ("G3", ("?1", "!re 1", "?3", "!re 3", "?5", "!re 5")),  # told failed, and all is there
         ("G9", ("?1", "!re 1", "?2", "!re 2", "x?3", "?5", "!re 5")),  # ran all the same
     ],
 )
@@ -95,6 +104,69 @@ def test_each_broken_promise_is_named(promise: str, history: tuple[str, ...]) ->
     found = ordering_violations(CALLS, {"s": lines(*history)})
     assert found
     assert all(text.startswith(promise) for text in found), found
+
+
+@pytest.mark.parametrize(
+    ("history", "problems"),
+    [
+        (("?1", "!re 1", "x?3", "?4", "!re 4", "?5", "!re 5"), []),
+        (("?1", "!re 1", "?3", "~re", "?4", "~", "?5", "!re 5"), []),
+        (("?1", "!re 1", "x?3", "?4", "!of another", "?5", "!re 5"), ["'4'"]),
+        (("?1", "!re 1", "x?3", "?4", "~of another", "?5", "!re 5"), ["'4'"]),
+        (("?1", "!re 1", "x?3", "?4", "!re", "?5", "!re 5"), ["'4'"]),
+    ],
+)
+def test_an_answer_that_no_caller_got_is_checked_where_it_is_known(
+    history: tuple[str, ...], problems: list[str]
+) -> None:
+    found = ordering_violations(
+        CALLS, {"s": lines(*history)}, answer_to=lambda call: f"re {call.text}"
+    )
+    assert [text.split()[1] for text in found] == problems
+    assert all(text.startswith("G5") for text in found)
+
+
+def test_a_bug_of_the_runtime_is_a_violation_wherever_it_was_told() -> None:
+    bug = sent(1, told_by(RuntimeBugError("a state that cannot be")))
+    for history in ((), ("?1",), ("?1", "!re 1")):
+        [text] = ordering_violations([bug], {"s": lines(*history)})
+        assert "RuntimeBugError" in text
+
+
+class Louder(ISessionMiddleware):
+    """Changes what users send."""
+
+    async def process_message(
+        self, session_id: str, message: SessionMessage, context: SessionContext
+    ) -> SessionMessage:
+        if message.role == "user":
+            message.content = message.content.upper()
+        return message
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_texts_that_a_middleware_changes_are_recognised(backend: Backend) -> None:
+    recorder = SendRecorder()
+
+    async def main() -> list[SessionMessage]:
+        async with create_session_manager(
+            providers={"scripted": ScriptedProvider(lambda _: "answer")}, middleware=[Louder()]
+        ) as manager:
+            session = await manager.create_session("ada", "scripted", "m", session_id="s")
+            for text in ("one", "two"):
+                await recorder.send(session, text)
+            return await session.get_messages()
+
+    history = simulate(main, backend=backend, seed=5).value
+    assert ordering_violations(recorder.sent, {"s": history}, stored_as=str.upper) == []
+    assert len(ordering_violations(recorder.sent, {"s": history})) > 1
+    late = [replace(message, seq=seq) for seq, message in enumerate(_lines_of(history[2:]), 1)]
+    [lost] = ordering_violations(recorder.sent, {"s": late}, stored_as=str.upper)
+    assert lost.startswith("G3: 'ONE'")
+
+
+def _lines_of(history: list[SessionMessage]) -> list[Line]:
+    return [Line(one.role, one.content, one.seq, one.finish_reason) for one in history]
 
 
 def test_a_gap_and_a_number_that_is_used_twice_are_named() -> None:
