@@ -15,6 +15,7 @@ import pytest
 from langswarm.core.session.actors.errors import StorageError
 from langswarm.core.session.actors.model import Committed
 from langswarm.core.session.adapters.storage.sqlite import SQLiteSessionStorage, copying
+from langswarm.core.session.adapters.storage.sqlite.connection import JobConnection
 from langswarm.core.session.testing.storage_contract.builders import (
     change,
     commit,
@@ -25,6 +26,7 @@ from langswarm.core.session.testing.storage_contract.builders import (
 )
 
 from .inside import on_reader, on_writer
+from .test_sqlite_mending import failing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -114,18 +116,18 @@ async def test_a_look_at_a_file_that_is_gone_harms_nothing_and_ends_writing(
     await again.close()
 
 
+@pytest.mark.parametrize("step", ["_fill", "_check"])
 async def test_a_move_during_a_backup_leaves_no_backup(
-    storage: SQLiteSessionStorage, path: Path, monkeypatch: pytest.MonkeyPatch
+    storage: SQLiteSessionStorage, path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    sync = os.fsync
+    do = getattr(copying, step)
 
-    def moving(descriptor: int) -> None:
-        sync(descriptor)
-        if path.exists():
-            path.rename(path.with_name("elsewhere.db"))
+    def moving(*args: Any) -> None:
+        path.rename(path.with_name("elsewhere.db"))
+        do(*args)
 
     await create(storage)
-    monkeypatch.setattr(os, "fsync", moving)
+    monkeypatch.setattr(copying, step, moving)
     with pytest.raises(StorageError, match="put the file back"):
         await storage.backup(path.with_name("backup.db"))
     assert not list(path.parent.glob("backup*"))
@@ -163,6 +165,26 @@ async def test_scheduled_backups_of_a_file_that_is_gone_push_out_no_good_one(pat
     assert connection.execute("SELECT count(*) FROM sessions").fetchone()[0] <= 1
     connection.close()
     assert not path.exists()
+
+
+async def test_scheduled_backups_go_on_after_one_that_could_not_open_the_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = SQLiteSessionStorage(
+        path, backup_enabled=True, backup_keep=1, backup_interval_hours=0.01 / 3600
+    )
+    await storage.open()
+    with anyio.fail_after(20):
+        with monkeypatch.context() as patched:
+            # Too many open files, for one.
+            fail = failing(sqlite3.SQLITE_CANTOPEN, "PRAGMA query_only")
+            patched.setattr(JobConnection, "execute", fail, raising=False)
+            while storage.health().warning is None:  # noqa: ASYNC110 - in another thread
+                await anyio.sleep(0.005)
+        while storage.health().warning is not None:  # noqa: ASYNC110
+            await anyio.sleep(0.005)
+    assert storage.statistics().backups
+    await storage.close()
 
 
 class TestAWal:
@@ -235,6 +257,14 @@ class TestAWal:
         await storage.verify()
         assert wal.stat().st_ino == first
         assert storage.statistics().reopened == 2
+
+    async def test_stays_when_the_writer_is_connected_anew_before_anything_was_read(
+        self, storage: SQLiteSessionStorage, path: Path
+    ) -> None:
+        """The readers have it open from the start: the writer is never the last one to close."""
+        await on_writer(storage, in_doubt)
+        assert await storage.commit([new("one")]) == [Committed(1)]
+        assert storage.health().warning is None
 
     @pytest.mark.parametrize("event", ["missing", "empty"])
     async def test_without_its_database_is_not_deleted_by_opening(

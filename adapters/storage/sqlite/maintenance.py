@@ -21,9 +21,10 @@ from ....actors.errors import StorageError
 from ....actors.ports import Backup, Verification
 from . import copying, verification
 from .connection import Connection
+from .mapping import storage_error
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Generator
 
     from .checkpoint import Checkpoints
     from .connection import JobConnection
@@ -142,13 +143,19 @@ class Maintenance:
 
     async def _read(self, reader: Connection, job: Callable[[sqlite3.Connection], T]) -> T:
         self._watch()
-        try:
+        with self._telling():
             result = await reader.run(job)
-        except sqlite3.Error:
-            self._writer.check_place()  # rather than what a look at another file has met
-            raise
         self._writer.check_place()
         return result
+
+    @contextlib.contextmanager
+    def _telling(self) -> Generator[None]:
+        """An error of SQLite, as ours; that the file is gone, rather than what this led to."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            self._writer.check_place()
+            raise storage_error(error) from error
 
     @contextlib.asynccontextmanager
     async def _reader(self) -> AsyncGenerator[Connection]:
@@ -158,12 +165,13 @@ class Maintenance:
             return
         self._reading = reading = Connection()
         try:
-            await reading.open(
-                self._path,
-                busy_seconds=self._busy_seconds,
-                check=self._writer.check_place,
-                set_up=self._set_up_reader,
-            )
+            with self._telling():
+                await reading.open(
+                    self._path,
+                    busy_seconds=self._busy_seconds,
+                    check=self._writer.check_place,
+                    set_up=self._set_up_reader,
+                )
             yield reading
         finally:
             self._reading = None
