@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from .decisions import check_writable, next_record
+from .decisions import check_writable, given_up, next_record
 from .errors import TurnStateError
 from .model import (
     MessageRecord,
@@ -58,11 +58,13 @@ def open_again(
     *,
     settings: str | None = None,
     claim: ClaimKey | None = None,
+    keeps: bool = False,
 ) -> SessionWrite:
     """A new turn with a copy of the question, in place of the last one (G5)."""
     check_writable(state)
     record = state.record
     seq, turn_no = record.last_seq + 1, record.last_turn_no + 1
+    purges = given_up(changed(record, dirty=True), now_us) if keeps else ()
     question = changed(
         replay.question,
         seq=seq,
@@ -87,6 +89,7 @@ def open_again(
         open_turn_no=turn_no,
         visible_messages=record.visible_messages - replay.visible + 1,
         dirty=True,
+        provider_session_id=None if purges else record.provider_session_id,
         counters=changed(record.counters, user_messages=record.counters.user_messages + 1),
     )
     documents = state.documents
@@ -101,6 +104,7 @@ def open_again(
         turn=turn,
         opens_turn=True,
         claim=None if claim is None else claim.claim(record.session_id, turn_no, now_us),
+        purges=purges,
     )
 
 

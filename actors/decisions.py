@@ -22,6 +22,7 @@ from .model import (
     EMPTY_JSON,
     Counters,
     MessageRecord,
+    Purge,
     Role,
     SessionDocuments,
     SessionRecord,
@@ -340,10 +341,15 @@ def open_turn(
     *,
     settings: str | None = None,
     claim: ClaimKey | None = None,
+    keeps: bool = False,
 ) -> SessionWrite:
-    """The user message and the open turn, in one write (G5). Dirty until it is closed well."""
+    """The user message and the open turn, in one write (G5). Dirty until it is closed well.
+
+    `keeps`: the provider keeps conversations, and one that is given up is to be deleted there.
+    """
     check_writable(state)
     record = state.record
+    purges = given_up(record, now_us) if keeps else ()
     seq, turn_no = record.last_seq + 1, record.last_turn_no + 1
     message = MessageRecord(
         seq=seq,
@@ -362,6 +368,7 @@ def open_turn(
         open_turn_no=turn_no,
         visible_messages=record.visible_messages + 1,
         dirty=True,
+        provider_session_id=None if purges else record.provider_session_id,
         counters=changed(record.counters, user_messages=record.counters.user_messages + 1),
     )
     documents = state.documents
@@ -375,6 +382,21 @@ def open_turn(
         turn=turn,
         opens_turn=True,
         claim=None if claim is None else claim.claim(record.session_id, turn_no, now_us),
+        purges=purges,
+    )
+
+
+def given_up(record: SessionRecord, now_us: int) -> tuple[Purge, ...]:
+    """The provider's conversation that does not hold this history (any more), if there is one."""
+    if not record.dirty or record.provider_session_id is None:
+        return ()
+    return (
+        Purge(
+            provider=record.provider,
+            provider_session_id=record.provider_session_id,
+            queued_us=now_us,
+            due_us=now_us,
+        ),
     )
 
 

@@ -222,6 +222,12 @@ ProviderEvent = TextDelta | Completed
 class IProvider(ABC):
     """Where answers come from. One object serves all sessions of its name, many turns at once."""
 
+    keeps_conversations: bool = False
+    """Whether the `provider_session_id` that it names stands for something kept at the provider.
+
+    True: one that no session goes on with any more is deleted there, with `delete_conversation`.
+    """
+
     @abstractmethod
     def stream(self, request: ProviderRequest) -> AsyncIterator[ProviderEvent]:
         """Answer one turn: text deltas, then one `Completed` as the last event.
@@ -235,6 +241,13 @@ class IProvider(ABC):
         """What `session.provider_session` returns: the provider's own controls, if it has any."""
         del settings
         return None
+
+    async def delete_conversation(self, provider_session_id: str) -> None:
+        """Delete a conversation of the provider's own; one that is gone already is deleted.
+
+        Called in the background, again at growing distances after an exception or 30 s.
+        """
+        raise NotImplementedError(f"{type(self).__name__} keeps no conversations")
 
     async def aclose(self) -> None:  # noqa: B027 - most providers hold nothing
         """Release connections: the runtime leaves the event loop. More turns may follow later."""

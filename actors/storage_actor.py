@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Claim,
         MessageQuery,
         MessageRecord,
+        Purge,
         SessionQuery,
         SessionRecord,
         TurnRecord,
@@ -190,6 +191,16 @@ class StorageActor:
         """Delete idempotency keys that are older; how many there were, up to `limit`."""
         await self.opened()
         return await _read(self._storage.sweep_claims(before_us, limit))
+
+    async def load_purges(self, now_us: int, limit: int) -> Sequence[Purge]:
+        """Conversations that are due to be deleted at their providers."""
+        await self.opened()
+        return await _read(self._storage.load_purges(now_us, limit))
+
+    async def settle_purge(self, purge: Purge, *, retry_us: int | None, error: str | None) -> None:
+        """Take one off the queue, or make it due again."""
+        await self.opened()
+        await _read(self._storage.settle_purge(purge, retry_us=retry_us, error=error))
 
     async def load_now(self, session_id: str) -> StoredSession | None:
         """The session as committed, in the caller's task, without activating it."""

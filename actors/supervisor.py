@@ -40,6 +40,7 @@ from .mailbox import Ticket, TicketState
 from .model import StoredSession
 from .outcomes import storage_is_behind
 from .ports import Notice
+from .purger import Purger
 from .quarantine import Quarantine
 from .session_actor import SessionActor
 from .stages import Cause, Phase
@@ -159,6 +160,9 @@ class Supervisor:
         self.turns = TurnWatch(backend, limits.cancel_grace_seconds, wake_at)
         self.gate = TurnGate(
             backend, limits.max_inflight_turns, limits.queue_timeout_seconds, wake_at
+        )
+        self.purger = Purger(
+            backend, executor, storage, providers, wall_clock_us=wall_clock_us, wake_at=wake_at
         )
         self.claim_sweep = ClaimSweep(
             backend,
@@ -461,6 +465,7 @@ class Supervisor:
         self.gate.check(now)
         self._quarantine.forget(now)
         self.claim_sweep.check(now)
+        self.purger.check(now)
         return self._next_due()
 
     def _next_due(self) -> float | None:
@@ -469,7 +474,7 @@ class Supervisor:
             due.append(self._idle.oldest.idle_since + self.limits.idle_seconds)
         if self._waiting:
             due.append(next(iter(self._waiting.values())))
-        dates = (self.turns.due, self.gate.due, self.claim_sweep.due)
+        dates = (self.turns.due, self.gate.due, self.claim_sweep.due, self.purger.due)
         due += [date for date in dates if date is not None]
         return min(due, default=None)
 

@@ -348,19 +348,25 @@ class Turn:
             self._refuse(ConfigurationError(f"{error}; what was set last is dropped"))
             return
         write = self._opening(state, message, settings)
-        self._resumed_id = None if state.record.dirty else state.record.provider_session_id
+        stale = state.record.dirty or self._replay is not None
+        self._resumed_id = None if stale else state.record.provider_session_id
         actor.submit_write(write, partial(self._opened, write, pending))
 
     def _opening(
         self, state: StoredSession, message: SendMessage | None, settings: str | None
     ) -> SessionWrite:
         now_us = self._actor.system.wall_clock_us()
+        keeps = self._actor.provider().keeps_conversations
         if self._replay is not None:
             claim = getattr(self._ticket.command, "claim", None)
-            return open_again(state, self._replay, now_us, settings=settings, claim=claim)
+            return open_again(
+                state, self._replay, now_us, settings=settings, claim=claim, keeps=keeps
+            )
         if message is None:
             raise RuntimeBugError("a turn without a message")
-        return open_turn(state, message, now_us, settings=settings, claim=message.claim)
+        return open_turn(
+            state, message, now_us, settings=settings, claim=message.claim, keeps=keeps
+        )
 
     def _opened(
         self, write: SessionWrite, pending: dict[str, Any], end: StoredSession | SessionError
@@ -373,6 +379,8 @@ class Turn:
         self._advance(Event.OPENED)
         if pending:
             actor.system.settings_saved(actor.session_id, pending)
+        if write.purges:
+            actor.system.purger.queued()
         if write.hides:
             actor.system.windows.drop(actor.session_id)
         self._question = write.messages[0]

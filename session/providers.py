@@ -19,12 +19,14 @@ from langswarm.core.session.adapters.providers.mock import (
     reply,
     truncate,
 )
+from langswarm.core.session.adapters.providers.native_mock import NativeMockProvider
 
 __all__ = [
     "Completed",
     "IProvider",
     "MockProvider",
     "MockProviderSession",
+    "NativeMockProvider",
     "PromptMessage",
     "ProviderEvent",
     "ProviderRequest",

@@ -1,0 +1,114 @@
+"""Deletes conversations that providers keep and that no session will go on with.
+
+Whoever gives one up queues it in the same commit, so none is forgotten, whatever happens to this
+process. Deleting is tried again and again, at growing distances, since a provider may be down for
+long; the queue tells why. Nothing waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextvars import Context
+from typing import TYPE_CHECKING
+
+from .answer import describe
+from .errors import SessionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .executor import Executor
+    from .model import Purge
+    from .ports import IProvider
+    from .storage_actor import StorageActor
+    from .wait import Backend
+
+logger = logging.getLogger("langswarm.core.session")
+
+DELETE_SECONDS = 30.0
+"""How long one deletion may take."""
+FIRST_RETRY_SECONDS = 60.0
+LAST_RETRY_SECONDS = 86_400.0
+_AT_ONCE = 20
+_ANY_TIME_US = 2**62
+_ERROR_CHARACTERS = 500
+
+
+class Purger:
+    """Works through the queue, in one task while there is something to do."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        executor: Executor,
+        storage: StorageActor,
+        providers: Mapping[str, IProvider],
+        *,
+        wall_clock_us: Callable[[], int],
+        wake_at: Callable[[float], None],
+    ) -> None:
+        self._backend = backend
+        self._executor = executor
+        self._storage = storage
+        self._providers = providers
+        self._wall_clock_us = wall_clock_us
+        self._wake_at = wake_at
+        self._works = False
+        # When to look into the queue; None: there is nothing in it that is known of. What an
+        # earlier process has left is looked for at the start, if a provider keeps anything.
+        keeps = any(provider.keeps_conversations for provider in providers.values())
+        self.due: float | None = backend.now() if keeps else None
+
+    def queued(self) -> None:
+        """Something was queued."""
+        self._look_at(self._backend.now())
+
+    def _look_at(self, moment: float) -> None:
+        if self.due is None or moment < self.due:
+            self.due = moment
+            self._wake_at(moment)
+
+    def check(self, now: float) -> None:
+        """Begin if it is time."""
+        if self._works or self.due is None or self.due > now:
+            return
+        self.due = None
+        self._works = True
+        self._executor.start(Context(), self._work)
+
+    async def _work(self) -> None:
+        try:
+            while purges := await self._storage.load_purges(self._wall_clock_us(), _AT_ONCE):
+                for purge in purges:
+                    await self._settle(purge, await self._delete(purge))
+            for purge in await self._storage.load_purges(_ANY_TIME_US, 1):
+                seconds = (purge.due_us - self._wall_clock_us()) / 1e6
+                # A second more: what is due by one clock may not be so by the other.
+                self._look_at(self._backend.now() + max(seconds, 0.0) + 1.0)
+        except SessionError as error:
+            logger.warning("conversations to be deleted stay in the queue: %s", error)
+            self._look_at(self._backend.now() + FIRST_RETRY_SECONDS)
+        finally:
+            self._works = False
+            if self.due is not None:
+                self._wake_at(self.due)
+
+    async def _delete(self, purge: Purge) -> str | None:
+        """Why it could not be done; None: it is done."""
+        provider = self._providers.get(purge.provider)
+        if provider is None:
+            return f"this manager has no provider {purge.provider!r}"
+        try:
+            with self._backend.scope(self._backend.now() + DELETE_SECONDS) as scope:
+                await provider.delete_conversation(purge.provider_session_id)
+        except Exception as error:  # noqa: BLE001 - a guest may raise anything
+            return describe(error)[:_ERROR_CHARACTERS]
+        return f"no answer within {DELETE_SECONDS:g} s" if scope.cancelled_caught else None
+
+    async def _settle(self, purge: Purge, error: str | None) -> None:
+        if error is None:
+            await self._storage.settle_purge(purge, retry_us=None, error=None)
+            return
+        seconds = min(FIRST_RETRY_SECONDS * 2.0**purge.attempts, LAST_RETRY_SECONDS)
+        retry_us = self._wall_clock_us() + round(seconds * 1e6)
+        await self._storage.settle_purge(purge, retry_us=retry_us, error=error)

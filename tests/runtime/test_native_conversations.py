@@ -1,0 +1,145 @@
+"""Conversations that a provider keeps: gone on with while they fit, else given up and deleted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from langswarm.core.session import ProviderError, create_session_manager
+from langswarm.core.session.providers import NativeMockProvider, fault, hang
+from langswarm.core.session.testing import SimulatedDisk, SimulatedStorage
+
+from .helpers import Store, contents, on_a_virtual_clock, until
+
+if TYPE_CHECKING:
+    from langswarm.core.session import ISessionStorage, Session, SessionManager
+
+
+class Counting(NativeMockProvider):
+    """Notes which conversations are deleted; fails as often as it is told to."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.deleted: list[str] = []
+        self.tries = 0
+        self.failures = 0
+
+    async def delete_conversation(self, provider_session_id: str) -> None:
+        self.tries += 1
+        if self.failures:
+            self.failures -= 1
+            raise ProviderError("planted", code="overloaded")
+        await super().delete_conversation(provider_session_id)
+        self.deleted.append(provider_session_id)
+
+
+def virtual_manager(storage: ISessionStorage, provider: Counting) -> SessionManager:
+    """Its wall clock goes with the virtual one."""
+    manager = create_session_manager(storage, providers={"native": provider})
+    host = manager._anchor.host
+    host.wall_clock_us = lambda: 1_800_000_000_000_000 + round(anyio.current_time() * 1e6)
+    return manager
+
+
+async def native_session(manager: SessionManager) -> Session:
+    return await manager.create_session("ada", "native", "m", session_id="s")
+
+
+async def test_a_conversation_is_gone_on_with_while_it_holds_the_history(store: Store) -> None:
+    """Also after a restart: one conversation, which believes what the history says."""
+    provider = Counting()
+    async with store.manager(providers={"native": provider}) as manager:
+        session = await native_session(manager)
+        await session.send_message("1")
+    async with store.manager(providers={"native": provider}) as manager:
+        session = await manager.get_session("s")
+        await session.send_message("2")
+        [(name, texts)] = provider.conversations.items()
+        assert session.provider_session_id == name
+        assert texts == await contents(session)
+        assert provider.deleted == []
+
+
+@pytest.mark.parametrize("how", ["failed", "stopped", "regenerated", "rewound", "cleared", "noted"])
+async def test_one_that_does_not_is_given_up_and_deleted(store: Store, how: str) -> None:
+    """The next turn begins a new one with what the user sees; the old one is deleted (G9)."""
+    provider = Counting()
+    async with store.manager(providers={"native": provider}) as manager:
+        session = await native_session(manager)
+        first = await session.send_message("1")
+        old = session.provider_session_id
+        if how in {"failed", "stopped"}:
+            item = fault("overloaded") if how == "failed" else hang(after_chunks=1)
+            session.provider_session.set_script([item])
+            ticket = session.submit("2")
+            if how == "stopped":
+                await until(lambda: bool((turn := session.current_turn) and turn.characters))
+                await session.stop()
+            with pytest.raises(ProviderError):
+                await ticket
+        elif how == "regenerated":
+            await session.regenerate()
+        elif how == "rewound":
+            await session.send_message("2")
+            await session.rewind(first)
+        elif how == "cleared":
+            await session.clear_messages()
+        else:
+            await session.send_system_message("be brief")
+        await session.send_message("3")
+        name = session.provider_session_id
+        assert name not in {None, old}
+        await until(lambda: provider.deleted == [old])
+        assert list(provider.conversations) == [name]
+        seen = [m.content for m in await session.get_messages() if m.finish_reason != "failed"]
+        system = [text for text in seen if text == "be brief"]
+        assert provider.conversations[name or ""] == system + [t for t in seen if t not in system]
+
+
+@on_a_virtual_clock
+async def test_a_deletion_that_fails_is_tried_again_after_a_restart_too() -> None:
+    """It is queued in the commit that gives the conversation up: none is forgotten."""
+    provider = Counting()
+    provider.failures = 3
+    disk = SimulatedDisk()
+    storage = SimulatedStorage(disk)
+    manager = virtual_manager(storage, provider)
+    session = await native_session(manager)
+    await session.send_message("1")
+    old = session.provider_session_id
+    await session.regenerate()
+    await anyio.sleep(1)
+    assert (provider.tries, provider.deleted) == (1, [])
+    await anyio.sleep(70)
+    assert provider.tries == 2
+    storage.die()
+    await manager.aclose(drain_seconds=0)
+    async with virtual_manager(SimulatedStorage(disk), provider):
+        await anyio.sleep(1_000)
+        assert provider.deleted == [old]
+        assert provider.tries == 4
+        assert list(await disk.store.load_purges(2**62, 10)) == []
+
+
+@on_a_virtual_clock
+async def test_a_deletion_that_hangs_holds_nobody_up() -> None:
+    """Turns go on, and the end of the manager does not wait for long (G13, G15)."""
+
+    class Hanging(Counting):
+        async def delete_conversation(self, provider_session_id: str) -> None:
+            self.tries += 1
+            await anyio.sleep_forever()
+
+    provider = Hanging()
+    async with create_session_manager(providers={"native": provider}) as manager:
+        session = await native_session(manager)
+        await session.send_message("1")
+        await session.regenerate()
+        before = anyio.current_time()
+        for number in range(5):
+            await session.send_message(f"{number}")
+        assert anyio.current_time() - before < 1
+        assert provider.tries == 1
+        before = anyio.current_time()
+    assert anyio.current_time() - before <= 40
