@@ -325,7 +325,7 @@ def test_an_open_whose_task_is_cancelled_leaves_nothing_open(
 
 
 def test_a_forked_child_is_refused(path: Path) -> None:
-    command = [sys.executable, "-W", "ignore", "-c", FORKED, EXAMPLE, path]
+    command = [sys.executable, "-W", "ignore", "-c", FORKED, str(EXAMPLE), str(path)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=50)
     assert done.stdout == "closed\n"
 
