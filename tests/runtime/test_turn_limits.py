@@ -106,7 +106,7 @@ async def test_inspection_shows_who_runs_who_waits_and_what_failed() -> None:
         two = await new_session(manager, session_id="two")
         with pytest.raises(ProviderError):
             await one.send_message("fail")
-        assert one.current_turn is None
+        assert one.inspect().turn is None
         assert manager.inspect() == []
         tickets = [one.submit("x"), one.submit("y"), two.submit("z")]
         await anyio.sleep(4)
