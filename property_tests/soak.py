@@ -49,7 +49,8 @@ CALLERS = 50
 ROUND_SESSIONS = 5_000
 LIVE_SESSIONS = 100
 BYTES_PER_SESSION = 64
-"""The limit of the slope."""
+"""The limit of the slope, once there are so many rests that it means something."""
+LEAST_RESTS = 15
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -250,7 +251,7 @@ def soak(backend: Backend, seconds: float, seed: int) -> tuple[str, bool]:
     half = work.rests[len(work.rests) // 3 :]
     found = grown(first, last)
     per_session = slope(half)
-    if per_session > BYTES_PER_SESSION:
+    if per_session > BYTES_PER_SESSION and len(work.rests) >= LEAST_RESTS:
         found.append(f"{per_session:.1f} resident bytes per session, more than {BYTES_PER_SESSION}")
     text = (
         f"{backend}: {last.sessions:,} sessions, {work.turns:,} turns, errors {dict(work.errors)}; "
