@@ -77,7 +77,8 @@ _lint: (_env "gates")
 _types: (_env "gates")
     {{ safe }} -m mypy -p langswarm.core.session
     {{ safe }} -m mypy --explicit-package-bases tests property_tests
-    {{ safe }} -m mypy benchmarks examples
+    {{ safe }} -m mypy benchmarks
+    {{ safe }} -m mypy examples
     {{ python }} -m pyright
 
 _layers: (_env "gates")

@@ -1,9 +1,10 @@
 """Sessions behind FastAPI, on asyncio.
 
     SESSIONS_DB=sessions.db MOCK_CHUNK_DELAY_MS=200 \
-        uvicorn --app-dir examples fastapi_app:app
+        uvicorn --app-dir examples fastapi_app:app --timeout-graceful-shutdown 30
 
-One worker: one process owns the SQLite file. Then, in another terminal:
+One worker: one process owns the SQLite file. After SIGTERM requests may go on for 30 seconds; then
+they are cut, and the turns drain. In another terminal:
 
     curl -X POST localhost:8000/sessions
     curl -X POST localhost:8000/sessions/ID/messages -H 'Content-Type: application/json' \
@@ -86,14 +87,17 @@ async def send(
     session: OfPath,
     content: Annotated[str, Body(embed=True)],
     prefer: Annotated[str, Header()] = "",
+    idempotency_key: Annotated[str | None, Header()] = None,
 ) -> JSONResponse:
     """The answer; or at once the turn, for those who follow it: Prefer: respond-async.
 
-    A client that leaves does not stop the turn.
+    A client that leaves does not stop the turn. One that sends again with the same Idempotency-Key
+    gets the same turn.
     """
     if "respond-async" in prefer:
-        return JSONResponse(await start_turn(session, content), 202)
-    return JSONResponse(message_body(await session.send_message(content)))
+        return JSONResponse(await start_turn(session, content, idempotency_key), 202)
+    answer = await session.send_message(content, idempotency_key=idempotency_key)
+    return JSONResponse(message_body(answer))
 
 
 @app.get("/sessions/{session_id}/messages")

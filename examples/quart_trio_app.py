@@ -84,7 +84,8 @@ async def create() -> tuple[dict[str, str], int]:
 async def send(session_id: str) -> tuple[dict[str, Any], int]:
     """The answer; or at once the turn, for those who follow it: Prefer: respond-async.
 
-    A client that leaves does not stop the turn.
+    A client that leaves does not stop the turn. One that sends again with the same Idempotency-Key
+    gets the same turn.
     """
     session = await session_of(session_id)
     match await request.get_json():
@@ -92,9 +93,10 @@ async def send(session_id: str) -> tuple[dict[str, Any], int]:
             pass
         case _:
             raise InvalidMessageError('send {"content": "a text"}')
+    key = request.headers.get("Idempotency-Key")
     if "respond-async" in request.headers.get("Prefer", ""):
-        return await start_turn(session, content), 202
-    return message_body(await session.send_message(content)), 200
+        return await start_turn(session, content, key), 202
+    return message_body(await session.send_message(content, idempotency_key=key)), 200
 
 
 @app.get("/sessions/<session_id>/messages")
@@ -142,7 +144,8 @@ async def told_to_stop() -> None:
 if __name__ == "__main__":
     config = Config.from_mapping(
         bind=os.environ.get("BIND", "127.0.0.1:8000"),
-        graceful_timeout=30,  # how long streams may go on; then they are cut, and the turns drain
+        # How long requests may go on; then they are cut, and the turns drain.
+        graceful_timeout=float(os.environ.get("GRACE_SECONDS", "30")),
         shutdown_timeout=60,  # longer than SESSIONS_DRAIN_SECONDS
     )
     trio.run(partial(serve, app, config, shutdown_trigger=told_to_stop))

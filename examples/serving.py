@@ -36,6 +36,7 @@ from langswarm.core.session import (
     create_session_manager,
 )
 from langswarm.core.session.errors import (
+    IdempotencyConflictError,
     OverloadError,
     SessionQuarantinedError,
     TurnInterruptedError,
@@ -91,6 +92,7 @@ STATUS: dict[type[SessionError], HTTPStatus] = {
     SessionNotFoundError: HTTPStatus.NOT_FOUND,
     TurnNotFoundError: HTTPStatus.NOT_FOUND,
     InvalidMessageError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    IdempotencyConflictError: HTTPStatus.UNPROCESSABLE_ENTITY,
     MessageRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
     ConfigurationError: HTTPStatus.UNPROCESSABLE_ENTITY,  # no cursor
     SessionArchivedError: HTTPStatus.CONFLICT,
@@ -146,9 +148,9 @@ def message_body(message: SessionMessage) -> dict[str, Any]:
     }
 
 
-async def start_turn(session: Session, content: str) -> dict[str, Any]:
+async def start_turn(session: Session, content: str, key: str | None) -> dict[str, Any]:
     """Send a message and wait for no more than the begin of its turn, which then goes on."""
-    turn = session.stream_message(content)
+    turn = session.stream_message(content, idempotency_key=key)
     first = await anext(turn)
     if isinstance(first, TurnFailed):
         raise first.error

@@ -22,7 +22,6 @@ EXCERPT = "not run: an excerpt of "
 
 # Blocks that are not run, per file and reason.
 NOT_RUN = {
-    ("README.md", "FastAPI is not among the dependencies"): 1,
     ("CONTRIBUTING.md", "wrong code"): 9,
     ("CONTRIBUTING.md", "an excerpt of actors/decisions.py"): 1,
     ("CONTRIBUTING.md", "an excerpt of actors/session_actor.py"): 2,

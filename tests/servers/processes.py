@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SECONDS_TO_START = 30
 SECONDS_TO_END = 30
+GRACE = "2"
+"""Seconds that open requests have after SIGTERM."""
 
 _ADDRESS = re.compile(r"unning on (http://127\.0\.0\.1:\d+)")
 
@@ -41,7 +43,10 @@ class App:
 APPS = (
     App(
         "fastapi-uvicorn",
-        ["-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", "0", "fastapi_app:app"],
+        [
+            *("-m", "uvicorn", "--app-dir", str(EXAMPLES), "fastapi_app:app"),
+            *("--port", "0", "--timeout-graceful-shutdown", GRACE),
+        ],
         exit_code=-signal.SIGTERM,  # it closes in order and then ends by the signal, as it came
         failed_start=3,
     ),
@@ -56,12 +61,12 @@ class Server:
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
         self.app = app
         self.url = ""
-        self.is_started = False
+        self.expects_clean_log = False
         self.log: list[str] = []
         self._address_known = threading.Event()
         self._process = subprocess.Popen(
             [sys.executable, "-W", "default", *app.command],
-            env={**environment, "BIND": "127.0.0.1:0", **settings},
+            env={**environment, "BIND": "127.0.0.1:0", "GRACE_SECONDS": GRACE, **settings},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -91,7 +96,7 @@ class Server:
         assert self.url, self.text
         answer = httpx.get(f"{self.url}/health", timeout=SECONDS_TO_START, trust_env=False)
         assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
-        self.is_started = True
+        self.expects_clean_log = True
 
     def client(self) -> Client:
         return Client(self.url)
@@ -151,5 +156,5 @@ class Servers:
         if exc is not None:
             exc.add_note("\n".join(server.text for server in self._all))
         for server in self._all:
-            assert not server.is_started or "Traceback" not in server.text, server.text
+            assert not server.expects_clean_log or "Traceback" not in server.text, server.text
             assert "Warning" not in server.text, server.text

@@ -51,6 +51,26 @@ async def test_a_turn_is_streamed_and_told_again_after_its_end(servers: Servers)
         assert over.status_code == 204, "an EventSource stops connecting again"
 
 
+async def test_a_request_that_is_sent_again_with_its_key_is_the_same_turn(
+    servers: Servers,
+) -> None:
+    """G7: also with Prefer: respond-async, and for another process."""
+    key = {"Idempotency-Key": "k"}
+    server = servers.start()
+    async with server.client() as client:
+        session = await client.create()
+        first = await client.ask(session, "Hello", **key)
+        assert (await client.ask(session, "Hello", **key)).json() == first.json()
+        server.terminate()
+        server.wait()
+    async with servers.start().client() as client:
+        later = await client.ask(session, "Hello", Prefer="respond-async", **key)
+        assert (later.status_code, later.json()) == (202, {"turn_id": first.json()["turn_id"]})
+        other = await client.ask(session, "Good bye", **key)
+        assert refusal(other) == (422, "IdempotencyConflictError")
+        assert len(await client.messages(session)) == 2
+
+
 async def test_silence_is_filled_with_comments_and_no_event_is_lost(servers: Servers) -> None:
     """Each comment is a wait for the next event that was given up."""
     server = servers.start(

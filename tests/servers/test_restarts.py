@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,27 @@ async def test_sigterm_interrupts_what_does_not_finish_and_keeps_its_text(server
         rest = await client.events(session, after=cursor)
         assert rest[-1].type == "interrupted"
         assert ANSWER[0] + text_of(rest) == partial
+
+
+async def test_sigterm_cuts_the_stream_of_a_turn_that_does_not_end(servers: Servers) -> None:
+    """After the server's grace; the turn then has its own time to drain."""
+    server = servers.start(SESSIONS_DRAIN_SECONDS=0.1, MOCK_CHUNK_SIZE=1, MOCK_CHUNK_DELAY_MS=1_000)
+    async with server.client() as client:
+        session = await client.create()
+        await client.begin(session, QUESTION)
+        async with client.follow(session) as events:
+            seen = [await anext(events)]
+            server.terminate()
+            with suppress(httpx.RemoteProtocolError):
+                async for event in events:
+                    seen.append(event)  # noqa: PERF401 - the line breaks in the middle
+        assert seen[-1].type == "text_delta"
+    server.expects_clean_log = False  # uvicorn shows where it cut
+    assert server.wait() == servers.app.exit_code
+    async with servers.start().client() as client:
+        rest = await client.events(session, after=seen[-1].cursor)
+        assert rest[-1].type == "interrupted"
+        assert text_of(seen + rest) == rest[-1].data["message"]["content"]
 
 
 async def test_sigkill_leaves_an_interrupted_turn_with_what_was_stored_of_it(
