@@ -54,7 +54,8 @@ from .ports import Notice, ProviderRequest
 from .preparation import Prepared, Repeated, VisibleAfter, needs_preparation, prepare
 from .prompt import PromptWindow
 from .stages import Cause, Phase, next_phase
-from .turn import Turn, bug_of
+from .turn import Turn
+from .turn_errors import bug_of
 from .values import decode_object, encode_object
 from .window_cache import read_window
 

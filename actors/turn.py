@@ -26,9 +26,7 @@ from .answer import Answer, describe
 from .branches import open_again
 from .decisions import SendMessage, TurnResult, checkpoint_turn, close_turn, open_turn
 from .errors import (
-    CapacityError,
     ConfigurationError,
-    DeadlineExceededError,
     InvalidMessageError,
     MiddlewareError,
     ProviderTimeoutError,
@@ -36,11 +34,19 @@ from .errors import (
     RuntimeClosedError,
     SessionError,
     StorageError,
-    TurnInterruptedError,
 )
 from .model import EMPTY_JSON, MessageRecord, Role, TurnState
 from .stages import TRANSITIONS, Event, Stage, next_stage
 from .transcript import Transcript
+from .turn_errors import (
+    answer_lost,
+    bug_of,
+    cut_off,
+    deadline_passed,
+    interrupted,
+    timed_out,
+    turned_away,
+)
 from .values import check_text, printable
 from .watch import Watched
 
@@ -177,7 +183,8 @@ class Turn:
         self.is_cancelled = True
         in_time = self._ticket.deadline > self._actor.backend.now()
         if not in_time and self._interruption is None and self.stage is not Stage.CLOSING:
-            self._interruption = self._deadline_passed()
+            ran = self.stage is not Stage.ADMITTED
+            self._interruption = deadline_passed(None if ran else self._content())
         if self._scope is not None:
             self._scope.cancel()
         if self.is_waiting:
@@ -193,7 +200,7 @@ class Turn:
             self._refuse(self._refusal())
         elif self.stage is Stage.RUNNING:
             if self._interruption is None:
-                self._error = self._timed_out()
+                self._error = self._out_of_time()
             self._start(self._conclude)
         else:
             self._error = MiddlewareError("a middleware hung on the answer, which is dropped")
@@ -210,14 +217,7 @@ class Turn:
     def turned_away(self, most: int, seconds: float) -> None:
         """It waited too long for others to end."""
         self.is_waiting = False
-        self._refuse(
-            CapacityError(
-                f"{most} turns (limit max_inflight_turns) ran for queue_timeout_seconds="
-                f"{seconds:g}; the message did not run: send it again later",
-                content=self._content(),
-                retry_after_seconds=seconds,
-            )
-        )
+        self._refuse(turned_away(most, seconds, self._content()))
 
     def admitted(self) -> None:
         """Begin; its time counts from here."""
@@ -409,7 +409,7 @@ class Turn:
             return
         if self.is_cancelled:
             # The storage took all the time: the guest is not asked, so it cannot be too slow.
-            self._error = self._timed_out() if self._interruption is None else None
+            self._error = self._out_of_time() if self._interruption is None else None
             return
         try:
             with actor.backend.scope() as scope:
@@ -425,7 +425,7 @@ class Turn:
             self._note_the_end_of_the_loop()
         self._scope = None
         if answer.completed is None and self._interruption is None:
-            self._error = failure or self._timed_out()
+            self._error = failure or self._out_of_time()
 
     def _note_the_end_of_the_loop(self) -> None:
         if self._interruption is None and self._actor.backend.native_cancellations():
@@ -528,13 +528,17 @@ class Turn:
             check_text(content, "the answer", max_bytes=limit, empty=True)
         except SessionError as error:
             # The question is stored by now: it must not be handed back as if it never ran.
-            told = self._cut_off(error) if isinstance(error, RuntimeClosedError) else error
+            told = (
+                cut_off(self._answer.provider, error)
+                if isinstance(error, RuntimeClosedError)
+                else error
+            )
             self._error = told
             return _failed(told)
         return attrs.evolve(result, text=content, metadata=metadata)
 
     async def _close_failed(self) -> None:
-        self._close(_failed(self._error or self._timed_out()))
+        self._close(_failed(self._error or self._out_of_time()))
 
     def _close(self, result: TurnResult) -> None:
         """Hand the second write over."""
@@ -542,7 +546,7 @@ class Turn:
             return
         actor = self._actor
         if self._doubt is not None:
-            self.lose(_answer_lost(self._doubt))
+            self.lose(answer_lost(self._doubt))
             return
         write = close_turn(actor.loaded_state(), result, actor.system.wall_clock_us())
         actor.submit_write(write, partial(self._closed, write, result))
@@ -567,14 +571,14 @@ class Turn:
         if result.state is TurnState.COMPLETED:
             self._ticket.succeed(write.messages[0])
         else:
-            self._tell(self._error or self._interrupted())
+            self._tell(self._error or interrupted(self._answer.provider, self._interruption))
         actor.step_ended()
 
     def _close_again(self, write: SessionWrite, result: TurnResult, error: SessionError) -> None:
         """The answer is there and paid for: a passing fault of the storage shall not lose it."""
         passing = isinstance(error, StorageError) and error.retryable and error.outcome == "failed"
         if not passing or self._tries == len(_RETRY_PAUSES_SECONDS):
-            self.lose(_answer_lost(error))
+            self.lose(answer_lost(error))
             return
         pause_seconds = _RETRY_PAUSES_SECONDS[self._tries]
         self._tries += 1
@@ -601,7 +605,7 @@ class Turn:
             self._advance(Event.LOSE)
         try:
             if self._question is not None and isinstance(error, RuntimeClosedError):
-                self._tell(self._cut_off(error))
+                self._tell(cut_off(self._answer.provider, error))
             else:
                 self._tell(error)
         finally:
@@ -618,62 +622,12 @@ class Turn:
             return self._handed_back(str(self._interruption))
         return self._interruption or MiddlewareError("a middleware hung on the message")
 
+    def _out_of_time(self) -> ProviderTimeoutError:
+        limits = self._actor.system.limits
+        return timed_out(self._answer.provider, limits.turn_timeout_seconds)
+
     def _handed_back(self, why: str) -> RuntimeClosedError:
         return RuntimeClosedError(why, content=self._content())
-
-    def _timed_out(self) -> ProviderTimeoutError:
-        seconds = self._actor.system.limits.turn_timeout_seconds
-        return ProviderTimeoutError(
-            f"no complete answer within turn_timeout_seconds={seconds:g}",
-            code="timeout",
-            provider=self._answer.provider,
-            retryable=True,
-        )
-
-    def _cut_off(self, error: RuntimeClosedError) -> TurnInterruptedError:
-        """Not handed back, because the question is stored and its turn is closed at the start."""
-        cut_off = TurnInterruptedError(
-            "the runtime ended before the turn did; the question is in the history",
-            code="interrupted",
-            provider=self._answer.provider,
-            retryable=True,
-        )
-        cut_off.__cause__ = error
-        return cut_off
-
-    def _deadline_passed(self) -> DeadlineExceededError:
-        if self.stage is Stage.ADMITTED:
-            text, content = "it never ran", self._content()
-        else:
-            text, content = "its turn was interrupted, what had arrived is in the history", None
-        return DeadlineExceededError(f"the timeout of the call passed: {text}", content=content)
-
-    def _interrupted(self) -> SessionError:
-        if isinstance(self._interruption, DeadlineExceededError):
-            return self._interruption
-        error = TurnInterruptedError(
-            f"the turn was interrupted: {self._interruption}; what had arrived is in the history",
-            code="interrupted",
-            provider=self._answer.provider,
-            retryable=True,
-        )
-        error.__cause__ = self._interruption
-        return error
-
-
-def _answer_lost(error: SessionError) -> SessionError:
-    """It says that the question is stored: sent again without a look, it would be there twice."""
-    if not isinstance(error, StorageError):
-        return error
-    lost = StorageError(
-        f"the answer could not be stored: {error}. The question is in the history and its turn "
-        "ends as interrupted; look there before sending it again",
-        code=error.code,
-        retryable=error.retryable,
-        outcome=error.outcome,
-    )
-    lost.__cause__ = error
-    return lost
 
 
 def _failed(error: Exception) -> TurnResult:
@@ -682,12 +636,3 @@ def _failed(error: Exception) -> TurnResult:
         error_code=printable(str(getattr(error, "code", type(error).__name__)))[:200],
         error_text=describe(error),
     )
-
-
-def bug_of(session_id: str, error: Exception) -> RuntimeBugError:
-    """What the caller gets for a bug of ours."""
-    bug = RuntimeBugError(
-        f"session {session_id!r} failed and starts anew; please report this: {describe(error)}"
-    )
-    bug.__cause__ = error
-    return bug
