@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .storage_actor import StorageActor
 
 _PAGE = 1_000
+_LOOK_BACK = frozenset((RetryTurn, Rewind))
 
 
 @attrs.frozen(kw_only=True)
@@ -52,7 +53,7 @@ Prepared = Repeated | Replay | VisibleAfter | None
 
 def needs_preparation(command: Command) -> bool:
     """Whether `prepare` has anything to look up for it."""
-    return getattr(command, "claim", None) is not None or isinstance(command, RetryTurn | Rewind)
+    return getattr(command, "claim", None) is not None or type(command) in _LOOK_BACK
 
 
 async def prepare(

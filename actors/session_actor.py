@@ -71,6 +71,7 @@ if TYPE_CHECKING:
 DEFAULT_MAX_MESSAGES = 100
 
 
+_TURNS = frozenset((SendMessage, RetryTurn))
 _NOTICES: dict[type[object], str] = {
     CreateSession: "session_created",
     AppendSystemMessage: "message_sent",
@@ -230,7 +231,7 @@ class SessionActor:
             if isinstance(found, Repeated):
                 ticket.succeed(found.value)
                 self._reload = self._reload or self.state is None
-            elif isinstance(ticket.command, SendMessage | RetryTurn):
+            elif type(ticket.command) in _TURNS:
                 self._begin_turn(ticket, found if isinstance(found, Replay) else None)
             else:
                 self._begin_command(ticket, found)

@@ -59,8 +59,8 @@ class Transcript:
     def add(self, text: str) -> None:
         """The next piece of the answer."""
         self._parts.append(text)
-        if not self.is_held_back:
-            self._changed()
+        if self._signal is not None and not self.is_held_back:
+            self._signal.wake()
 
     def reveal(self, text: str) -> None:
         """The text that was held back, as the middleware wants it."""

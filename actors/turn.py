@@ -126,7 +126,7 @@ class Turn:
         self.deadline = ticket.deadline
         # When what has arrived is to be stored; inf: nothing new has.
         self.checkpoint_at = math.inf
-        # What waits for the checkpoint that is being written; see `_behind_checkpoint`.
+        # What waits for the checkpoint that is being written: one write at a time.
         self._after_checkpoint: Callable[[], None] | None = None
         # Why it is not known which revision is stored, so that nothing more can be written.
         self._doubt: SessionError | None = None
@@ -435,9 +435,11 @@ class Turn:
 
     def _heard(self) -> None:
         """Something has arrived: it is to be stored soon, unless the turn ends before."""
+        if self.checkpoint_at != math.inf or self._transcript.is_held_back:
+            return
         system = self._actor.system
         seconds = system.limits.checkpoint_seconds
-        if self.checkpoint_at == math.inf and seconds > 0 and not self._transcript.is_held_back:
+        if seconds > 0:
             self.checkpoint_at = self._actor.backend.now() + seconds
             system.turns.look_at(self.checkpoint_at)
 
@@ -462,13 +464,6 @@ class Turn:
             self._doubt = None if failed else end
         if waiting is not None:
             waiting()
-
-    def _behind_checkpoint(self, step: Callable[[], None]) -> bool:
-        """Whether the step has to wait for a checkpoint that is being written; it will be taken."""
-        if self._actor.is_writing:
-            self._after_checkpoint = step
-            return True
-        return False
 
     # -------------------------------------------------------- the second commit
 
@@ -542,9 +537,10 @@ class Turn:
 
     def _close(self, result: TurnResult) -> None:
         """Hand the second write over."""
-        if self._behind_checkpoint(partial(self._close, result)):
-            return
         actor = self._actor
+        if actor.is_writing:
+            self._after_checkpoint = partial(self._close, result)
+            return
         if self._doubt is not None:
             self.lose(answer_lost(self._doubt))
             return
@@ -599,7 +595,8 @@ class Turn:
 
     def lose(self, error: SessionError) -> None:
         """The end could not be stored: the actor loads again and closes what is open there."""
-        if self._behind_checkpoint(partial(self.lose, error)):
+        if self._actor.is_writing:
+            self._after_checkpoint = partial(self.lose, error)
             return
         if (self.stage, Event.LOSE) in TRANSITIONS:
             self._advance(Event.LOSE)
