@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ class Call:
     step: Step
     session_id: str
     content: str
-    """Unique; of a message its text, of an update its key."""
+    """Of a message its text, of an update its key: unique, but for messages under one key."""
     begun_at: int
     """Commits of the session when the ticket was taken."""
     process: int
@@ -45,6 +46,8 @@ class Call:
     """Commits of the session when the caller was told."""
     header_revision: int = 0
     """What the handle showed then."""
+    deadline: float = math.inf
+    """On the clock of the loop; of a call with a timeout."""
 
     def succeed(self, value: object) -> None:
         """The caller got an answer, unless its process is dead."""
@@ -59,6 +62,17 @@ class Call:
     def __str__(self) -> str:
         told = f"{self.error!r}" if self.error is not None else self.outcome.value
         return f"{self.step} {self.content!r} -> {told}"
+
+
+@attrs.define
+class Halt:
+    """A call of stop() that was told that it stopped this turn."""
+
+    session_id: str
+    turn_no: int
+    """0: it was refused before it was stored."""
+    told_at: int
+    """Commits of the session then."""
 
 
 @attrs.define

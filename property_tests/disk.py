@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
 from langswarm.core.session.actors.errors import StorageError
+from langswarm.core.session.actors.model import TurnState
 from langswarm.core.session.testing import SimulatedDisk, SimulatedStorage
 
 if TYPE_CHECKING:
@@ -38,8 +40,15 @@ _FAULTY_READS = {
     "load_unfinished": "unfinished",
     "read_messages": "messages",
     "list_sessions": "list",
+    "read_turn": "turn",
+    "find_claim": "claim",
 }
 """The names of the methods in the text of a program."""
+
+
+def _is_checkpoint(write: SessionWrite) -> bool:
+    turn = write.turn
+    return turn is not None and turn.state is TurnState.OPEN and not write.opens_turn
 
 
 class Disk(SimulatedDisk):
@@ -49,6 +58,8 @@ class Disk(SimulatedDisk):
         super().__init__(latency_seconds=latency)
         self._journal: dict[str, list[SessionWrite]] = {}
         self._noted = 0
+        self.opened_at: dict[str, float] = {}
+        """By turn: when its first commit arrived, on the clock of the loop."""
         self._known: dict[str, int] = {}
         self.faulty = False
         self._plan = {(fault.method, fault.number): fault.kind for fault in faults}
@@ -81,6 +92,13 @@ class Disk(SimulatedDisk):
         for session_id in session_ids:
             self._known[session_id] = self.written(session_id)
 
+    def note_opened(self, writes: Iterable[SessionWrite]) -> None:
+        """Writes arrive: remember when turns are opened."""
+        for write in writes:
+            if write.opens_turn and write.turn is not None:
+                turn_id = f"{write.after.record.session_id}/{write.turn.turn_no}"
+                self.opened_at[turn_id] = anyio.current_time()
+
     def next_fault(self, method: str) -> str | None:
         """What goes wrong with this call."""
         if not self.faulty:
@@ -108,12 +126,15 @@ class FaultyStorage(SimulatedStorage):
 
     async def _write(self, writes: Sequence[SessionWrite]) -> list[WriteOutcome]:
         fault = self._faults.next_fault("commit")
+        if any(map(_is_checkpoint, writes)):
+            fault = self._faults.next_fault("checkpoint") or fault
         if fault == "clean":
             raise StorageError("the disk is busy", code="busy", retryable=True)
         if fault == "lost":
             raise StorageError("no word from the disk", code="unknown", outcome="unknown")
         if fault == "raise":
             raise RuntimeError("a driver failed before it wrote")
+        self._faults.note_opened(writes)
         outcomes: list[WriteOutcome]
         if fault == "one":
             error = StorageError("the row is too large", code="full")

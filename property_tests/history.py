@@ -15,7 +15,7 @@ from langswarm.core.session.actors.model import Counters, Role, SessionStatus, T
 from .guests import conversation_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from langswarm.core.session.actors.model import (
         MessageRecord,
@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     )
 
 DEFAULT_MAX_MESSAGES = 100
+MAY_PASS = {"overloaded", "connection", "truncated", "timeout"}
+"""Of a turn that failed so, the next one may fare better."""
 _ROLES: dict[str, list[list[Role]]] = {
     "open": [[Role.USER]],
+    "again": [[Role.USER]],
     "note": [[Role.SYSTEM]],
     TurnState.COMPLETED: [[Role.ASSISTANT]],
     TurnState.FAILED: [[]],
@@ -36,11 +39,44 @@ _ROLES: dict[str, list[list[Role]]] = {
 
 
 @attrs.frozen(kw_only=True)
+class Done:
+    """What was done under an idempotency key."""
+
+    content: str
+    turn_no: int
+
+
+@attrs.define(kw_only=True)
+class LoggedTurn:
+    """One turn, as its commits tell it."""
+
+    seq: int
+    """Of its question."""
+    question: str
+    replaces: int
+    opened: int
+    """The number of the commit."""
+    closed: int | None = None
+    state: str = ""
+    """completed, failed, interrupted."""
+    answer: str | None = None
+    may_pass: bool = False
+    """It could be run again under its key."""
+    is_lost: bool = False
+    """Nobody ran it any more when it was closed."""
+
+
+@attrs.frozen(kw_only=True)
 class State:
     """A session, as far as users can tell."""
 
     status: SessionStatus = SessionStatus.ACTIVE
     messages: tuple[MessageRecord, ...] = ()
+    """The visible ones."""
+    cleared_through: int = 0
+    """Messages up to this seq are gone."""
+    done: Mapping[str, Done] = attrs.field(factory=dict[str, Done])
+    """By idempotency key."""
     last_seq: int = 0
     last_turn_no: int = 0
     open_turn_no: int = 0
@@ -76,6 +112,15 @@ class State:
         before = [(message.role.value, message.content) for message in (*system, *recent)]
         return (*before, ("user", question))
 
+    def without_turn(self, turn_no: int) -> State:
+        """Its messages hidden."""
+        rest = tuple(message for message in self.messages if message.turn_no != turn_no)
+        return attrs.evolve(self, messages=rest)
+
+    def shows(self, seq: int) -> bool:
+        """Whether this message is visible."""
+        return any(message.seq == seq for message in self.messages)
+
     def total(self) -> int:
         """All messages ever."""
         counters = self.counters
@@ -87,13 +132,16 @@ class Effect:
     """What one commit did."""
 
     kind: str
-    """create, open, checkpoint, close, note, put, conf, cleared, archived, reopened."""
+    """create, open, again, checkpoint, close, note, put, conf, cleared, rewound, archived,
+    reopened."""
     text: str = ""
-    """open, note: the message; checkpoint: the answer so far; put: the new key; close: the state;
-    conf: the number."""
+    """open, again, note: the message; checkpoint: the answer so far; put: the new key; close: the
+    state; conf, rewound: the number."""
     answer: str | None = None
     """close: the text it left."""
     seq: int = 0
+    key: str = ""
+    """open, again: the idempotency key."""
 
 
 class Log:
@@ -103,6 +151,7 @@ class Log:
         self.session_id = session_id
         self.effects: list[Effect] = []
         self.states = [State()]
+        self.turns: dict[int, LoggedTurn] = {}
         self.violations: list[str] = []
         for write in writes:
             self._read(write)
@@ -125,9 +174,25 @@ class Log:
         after = _after(write, before, effect)
         self.effects.append(effect)
         self.states.append(after)
+        self._note_turn(write, effect)
         self._check_numbers(write, before)
         self._check_turn(write, before, effect)
         self._check_record(write.after.record, after, effect)
+
+    def _note_turn(self, write: SessionWrite, effect: Effect) -> None:
+        turn, place = write.turn, len(self.effects) - 1
+        if turn is None:
+            return
+        if write.opens_turn:
+            self.turns[turn.turn_no] = LoggedTurn(
+                seq=effect.seq, question=effect.text, replaces=turn.replaces, opened=place
+            )
+        elif effect.kind == "close" and turn.turn_no in self.turns:
+            logged = self.turns[turn.turn_no]
+            logged.closed, logged.state, logged.answer = place, effect.text, effect.answer
+            interrupted = turn.state is TurnState.INTERRUPTED
+            logged.may_pass = interrupted or turn.error_code in MAY_PASS
+            logged.is_lost = interrupted and "cut off before" in (turn.error_text or "")
 
     def _bad(self, text: str) -> None:
         place = len(self.effects) - 1
@@ -142,19 +207,38 @@ class Log:
                 self._bad(f"G1: seq {message.seq} after {before.last_seq}")
 
     def _check_turn(self, write: SessionWrite, before: State, effect: Effect) -> None:
-        if effect.kind == "open" and before.open_turn_no:
+        opens = effect.kind in {"open", "again"}
+        if opens and before.open_turn_no:
             self._bad("G2: a turn was opened while another was open")
         elif effect.kind == "close" and not before.open_turn_no:
             self._bad("G2: a turn was closed that was not open")
         elif effect.kind == "checkpoint" and not before.open_turn_no:
             self._bad("G2: a checkpoint of no turn")
-        elif effect.kind not in {"open", "close", "checkpoint"} and before.open_turn_no:
+        elif effect.kind not in {"close", "checkpoint"} and not opens and before.open_turn_no:
             self._bad("G2: something was committed in the middle of a turn")
+        if effect.kind == "again":
+            self._check_replacement(write, before, effect)
         roles = [message.role for message in write.messages]
         if roles not in _ROLES.get(effect.text if effect.kind == "close" else effect.kind, [[]]):
             self._bad(f"G5: the messages {roles}")
         if before.status is not SessionStatus.ACTIVE and effect.kind != "reopened":
             self._bad("G8: a write to an archived session")
+        claim, session_id = write.claim, self.session_id
+        if claim is not None:
+            told = claim.scope, claim.method, claim.session_id, claim.result
+            expected = session_id, "send_message", session_id, before.last_turn_no + 1
+            if not opens or told != expected:
+                self._bad(f"G7: the claim {told} instead of {expected}")
+
+    def _check_replacement(self, write: SessionWrite, before: State, effect: Effect) -> None:
+        turn = self.turns.get(before.last_turn_no)
+        replaced = write.turn.replaces if write.turn is not None else 0
+        if turn is None or replaced != before.last_turn_no:
+            self._bad(f"G5: turn {replaced} is run again, not {before.last_turn_no}")
+        elif effect.text != turn.question:
+            self._bad(f"G5: the question of turn {replaced} was {turn.question!r}")
+        elif not before.shows(turn.seq):
+            self._bad(f"G5: turn {replaced} is run again, whose question is hidden")
 
     def _check_record(self, record: SessionRecord, after: State, effect: Effect) -> None:
         told = attrs.evolve(record.counters, response_us=0)
@@ -172,8 +256,9 @@ def _effect_of(write: SessionWrite, before: State) -> Effect:
     if write.expected_revision == 0:
         return Effect("create")
     if write.opens_turn:
-        message = write.messages[0]
-        return Effect("open", message.content, seq=message.seq)
+        message, key = write.messages[0], "" if write.claim is None else write.claim.key
+        again = write.turn is not None and write.turn.replaces > 0
+        return Effect("again" if again else "open", message.content, seq=message.seq, key=key)
     if write.turn is not None and write.turn.state is TurnState.OPEN:
         return Effect("checkpoint", write.turn.partial_text)
     if write.turn is not None:
@@ -193,7 +278,9 @@ def _change_of(write: SessionWrite, before: State) -> Effect:
         return Effect("archived" if record.status is SessionStatus.ARCHIVED else "reopened")
     if write.documents_changed:
         return _document_change(write.after.documents, before)
-    return Effect("cleared")
+    if write.clear_through_seq:
+        return Effect("cleared")
+    return Effect("rewound", str(write.hides[0][0] - 1)) if write.hides else Effect("cleared")
 
 
 def _document_change(documents: SessionDocuments, before: State) -> Effect:
@@ -204,9 +291,14 @@ def _document_change(documents: SessionDocuments, before: State) -> Effect:
 
 
 def _after(write: SessionWrite, before: State, effect: Effect) -> State:
+    opens = effect.kind in {"open", "again"}
+    if effect.kind == "again":
+        before = before.without_turn(before.last_turn_no)
     messages: tuple[MessageRecord, ...] = (*before.messages, *write.messages)
     if effect.kind == "cleared":
         messages = ()
+    if effect.kind == "rewound":
+        messages = tuple(message for message in messages if message.seq <= int(effect.text))
     for seq, reason in write.marks:
         messages = tuple(
             attrs.evolve(message, finish_reason=reason) if message.seq == seq else message
@@ -216,18 +308,24 @@ def _after(write: SessionWrite, before: State, effect: Effect) -> State:
     status = before.status
     if effect.kind in {"archived", "reopened"}:
         status = SessionStatus.ARCHIVED if effect.kind == "archived" else SessionStatus.ACTIVE
-    turn_no = before.last_turn_no + (effect.kind == "open")
+    turn_no = before.last_turn_no + opens
+    done = before.done
+    if effect.key:
+        done = {**done, effect.key: Done(content=effect.text, turn_no=turn_no)}
     conversation = before.conversation
-    if effect.kind in {"open", "close", "note", "cleared"}:
+    if effect.kind in {"open", "again", "close", "note", "cleared", "rewound"}:
         conversation = None
     if effect.text == TurnState.COMPLETED and before.messages:
-        conversation = before.resuming or conversation_of(before.messages[-1].content)
+        turn_id = f"{write.after.record.session_id}/{turn_no}"
+        conversation = before.resuming or conversation_of(turn_id)
     return State(
         status=status,
         messages=messages,
         last_seq=before.last_seq + len(write.messages),
         last_turn_no=turn_no,
-        open_turn_no=turn_no if effect.kind in {"open", "checkpoint"} else 0,
+        open_turn_no=turn_no if opens or effect.kind == "checkpoint" else 0,
+        cleared_through=before.last_seq if effect.kind == "cleared" else before.cleared_through,
+        done=done,
         context_version=before.context_version + (effect.kind == "put"),
         context_keys=(*keys, effect.text) if effect.kind == "put" else keys,
         max_messages=int(effect.text) if effect.kind == "conf" else before.max_messages,
@@ -247,7 +345,7 @@ def _counted(before: Counters, write: SessionWrite, effect: Effect) -> Counters:
     closed = effect.text if effect.kind == "close" else ""
     turn = write.turn if closed else None
     return Counters(
-        user_messages=before.user_messages + (effect.kind == "open"),
+        user_messages=before.user_messages + (effect.kind in {"open", "again"}),
         assistant_messages=before.assistant_messages + (effect.answer is not None),
         system_messages=before.system_messages + (effect.kind == "note"),
         completed_turns=before.completed_turns + (closed == TurnState.COMPLETED),

@@ -11,7 +11,7 @@ from langswarm.core.session.runtime.views import RisingClock
 
 from .disk import FaultyStorage
 from .guests import Listener, Recorder, ScriptedProvider
-from .program import HOOK, MIDDLEWARE
+from .program import HOOK, MIDDLEWARE, SHOWING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +46,7 @@ def limits_of(settings: Settings) -> Limits:
         quarantine_seconds=5.0,
         window_cache_bytes=settings.window,
         storage_batch_size=settings.batch,
+        checkpoint_seconds=settings.check,
     )
 
 
@@ -63,11 +64,12 @@ class Process:
         self.number = number
         self.storage = FaultyStorage(disk)
         self.witness = witness
+        recorder = Recorder(witness, shows=bool(settings.guests & SHOWING))
         self.manager = Manager(
             storage=self.storage,
             providers={"scripted": ScriptedProvider(witness)},
             limits=limits_of(settings),
-            middleware=[Recorder(witness)] if settings.guests & MIDDLEWARE else (),
+            middleware=[recorder] if settings.guests & MIDDLEWARE else (),
             hooks=[Listener(witness)] if settings.guests & HOOK else (),
         )
         self.manager._anchor.host.wall_clock_us = RisingClock(wall_clock_us)

@@ -16,6 +16,7 @@ import attrs
 FOREVER = 1e9
 MIDDLEWARE = 1
 HOOK = 2
+SHOWING = 4
 
 BEHAVIOURS = (
     "ok",  # answers at once
@@ -32,8 +33,9 @@ BEHAVIOURS = (
     "stall",  # the middleware hangs (without middleware: as ok)
 )
 TALKING = ("send", "post", "cut")
-PLAIN = ("note", "put", "conf", "clear", "arch", "open", "make")
-_STEP = re.compile(r"([a-z]+)(\d+)?(?::([a-z]+))?(?:@([\d.e+]+))?")
+AGAIN = ("retry", "again")
+PLAIN = ("note", "put", "conf", "clear", "arch", "open", "make", "rew", *AGAIN)
+_STEP = re.compile(r"([a-z]+)(\d+)?(?::([a-z]+))?(?:#([a-z]\d+))?(?:~([\d.e+]+))?(?:@([\d.e+]+))?")
 
 
 @attrs.frozen
@@ -41,12 +43,15 @@ class Step:
     """One thing that a client does.
 
     send, post (no waiting), cut (the caller is cancelled after `value` s): a message. take:
-    withdraw the client's last posted one. note: a system message. put: a context update. conf:
-    max_messages becomes `value`. clear, arch, open: as the API calls them. make: create the
-    session once more. read: history, context, metrics. evict, crash: the session's actor. gap:
-    sleep `value` s. kill: after `value` s the process dies and a new one starts. stop: after
-    `value` s the process closes in good order (`how` "now": without waiting for turns) and a new
-    one starts.
+    withdraw the client's last posted one. note: a system message. put: a context update. retry,
+    again: run the last turn again, as retry() and regenerate() do. rew: rewind to the seq `value`.
+    halt: stop the turn that runs. follow: the turn that runs or the last one, for `value` s or to
+    its end; `how` "on" goes on where the client was in the turn that it followed last, "back" a
+    few events before. conf: max_messages becomes `value`. clear, arch, open: as the API calls
+    them. make: create the session once more. read: history, context, metrics. evict, crash: the
+    session's actor. gap: sleep `value` s. kill: after `value` s the process dies and a new one
+    starts. stop: after `value` s the process closes in good order (`how` "now": without waiting for
+    turns) and a new one starts.
 
     Changes with `how` "soon" are calls of a task of their own: the client goes on without waiting.
     """
@@ -55,24 +60,32 @@ class Step:
     session: int | None = None
     how: str = ""
     value: float | None = None
+    key: str = ""
+    """A letter and a digit: the idempotency key, and which payload comes under it."""
+    timeout: float | None = None
+    """The call's own, in seconds."""
 
     def __str__(self) -> str:
         session = "" if self.session is None else str(self.session)
         how = f":{self.how}" if self.how else ""
         value = "" if self.value is None else f"@{self.value:g}"
-        return f"{self.verb}{session}{how}{value}"
+        key = f"#{self.key}" if self.key else ""
+        timeout = "" if self.timeout is None else f"~{self.timeout:g}"
+        return f"{self.verb}{session}{how}{key}{timeout}{value}"
 
     @classmethod
     def parse(cls, text: str) -> Step:
         match = _STEP.fullmatch(text)
         if match is None:
             raise ValueError(f"no step: {text!r}")
-        verb, session, how, value = match.groups()
+        verb, session, how, key, timeout, value = match.groups()
         return cls(
             verb,
             None if session is None else int(session),
             how or "",
             None if value is None else float(value),
+            key or "",
+            None if timeout is None else float(timeout),
         )
 
 
@@ -109,7 +122,10 @@ class Settings:
     batch: int = 1000
     """Writes that are committed together at most."""
     guests: int = 0
-    """1: with middleware, 2: with a hook, 3: with both."""
+    """The sum of 1: with middleware, 2: with a hook, 4: the middleware lets answers be seen early.
+    """
+    check: float = 1.0
+    """Seconds between checkpoints of an answer; 0: there are none."""
     ticks: int = 1
     """Microseconds that the wall clock goes on with each look at it; 0: it may stand still."""
     skew: float = 0.0

@@ -12,7 +12,7 @@ from langswarm.core.session.actors.errors import SessionError, SessionExistsErro
 from langswarm.core.session.testing import simulate
 
 from .disk import COMMIT_FAULTS, Disk
-from .guests import Witness
+from .guests import Evidence, Witness
 from .process import LogWatch, Process
 from .program import Fault, Settings
 from .running import BACKENDS
@@ -44,7 +44,7 @@ class Race:
 
     async def run(self) -> None:
         """All of them at once."""
-        witness = Witness({}, {}, {}, self.disk.last_seq)
+        witness = Witness(1, Evidence(), self.disk.last_seq)
         process = Process(1, self.settings, self.disk, witness, self._wall_clock_us)
         async with anyio.create_task_group() as callers:
             for _ in range(self.callers):

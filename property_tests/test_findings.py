@@ -11,7 +11,7 @@ import pytest
 from langswarm.core.session import SessionManager
 from langswarm.core.session.interfaces import ISessionLifecycleHook
 
-from .running import BACKENDS, check
+from .running import BACKENDS, BrokenPromiseError, check
 
 if TYPE_CHECKING:
     from langswarm.core.session.runtime.manager import Manager
@@ -65,6 +65,31 @@ def test_a_slow_storage_quarantines_nobody(backend: Backend) -> None:
 def test_middleware_on_a_late_answer_has_its_time(backend: Backend) -> None:
     """G15: the turn's time ends with the provider; middleware has a timeout of its own."""
     check("guests=1 | send0:late send0:ok", backend, seed=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_replaced_turn_is_not_gone_on_with(backend: Backend) -> None:
+    """G4: the provider's own conversation holds it still, so regenerate() begins a new one."""
+    check(" | send0:ok again0", backend, seed=0)
+
+
+OPEN = {
+    "a note behind a turn that is run again": (" | send0:ok note0 again0", 0),
+    "a stored message is handed back": ("latency=0.05 | post0:slow~0.07", 0),
+    "a turn that begins in a shutdown": ("latency=2.0 | send0:hang#b1 | stop@0.1", 0),
+    "a conflict that is none": (" | send0:late#a1 post0:late#a2 send0:late#a1", 3526487438),
+    "a post that another caller takes back": (" | post0:hang post0:ok#b1 cut0:ok#b1@0.1", 0),
+}
+"""Programs that break a promise still, under the seed that does; see `workload.AVOIDED`."""
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", OPEN)
+@pytest.mark.xfail(strict=True, raises=BrokenPromiseError)
+def test_findings_that_are_open(name: str, backend: Backend) -> None:
+    """Each of them fails; one that does not any more belongs among the others."""
+    program, seed = OPEN[name]
+    check(program, backend, seed)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -9,8 +9,10 @@ from __future__ import annotations
 from itertools import combinations
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+import attrs
+
 from .disk import COMMIT_FAULTS, READ_FAULTS
-from .program import FOREVER, Fault, Program, Settings, Step
+from .program import AGAIN, FOREVER, TALKING, Fault, Program, Settings, Step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,16 +21,31 @@ T = TypeVar("T")
 
 IDLE_TIMES = (FOREVER, 1.0, 0.2, 0.0)
 PATIENCE = (1.0, 0.25, 0.1, 0.0)
+TIMEOUTS = (0.15, 0.5, 4.0, 0.0)
+KEYS = ("", "b1", "b1", "c1")
+KEYED_BEHAVIOURS = ("ok", "slow", "fail", "half", "hang", "bug")
+KEYS_TOLD_APART = ("", "a1", "a1", "a2")
+PLACES = (2.0, 0.0, 1.0, 3.0, 4.0, 7.0)
 MOST_STEPS = 12
-READS = ("load", "messages", "readback", "open", "unfinished")
+WRITES = ("commit", "commit", "commit", "commit", "checkpoint")
+READS = ("load", "messages", "readback", "open", "unfinished", "turn", "claim")
+MOST_CALLS = {"commit": 20, "checkpoint": 2}
+"""Of a method: which of its calls may fail, else of the first 8."""
 GO_ON = (False, True, True, True, True, True, True)
 
-ALWAYS = ("send", "post", "post", "gap")
+AVOIDED = {"note": "put", "stop": "kill"}
+"""Where turns are run again or looked up: what takes the place of what."""
+SCENE = "scene"
+"""Stands for a few steps that belong together: see `_Steps._scene`."""
+ALWAYS = ("send", "post", "post", "gap", SCENE)
 SOMETIMES = (
     ("cut", "take"),
     ("put", "put", "put", "note", "conf"),
     ("arch", "open"),
     ("clear", "read", "make"),
+    ("retry", "again", "rew"),
+    ("halt", "follow", "follow"),
+    (SCENE, SCENE),
     ("evict", "crash", "crash"),
     ("kill", "stop"),
 )
@@ -45,7 +62,7 @@ BEHAVIOURS_OF = (
 
 CALM = (
     *("send", "send", "post", "post", "post", "note", "put", "conf", "clear"),
-    *("arch", "open", "gap", "gap", "read"),
+    *("arch", "open", "gap", "gap", "read", "retry", "again", "rew"),
 )
 CALM_BEHAVIOURS = ("ok", "ok", "ok", "slow", "fail", "half", "trunc", "bug", "deny", "veto")
 
@@ -67,7 +84,8 @@ def wild_program(pick: Pick) -> Program:
         latency=pick((0.0, 0.0, 0.05, 2.0)),
         window=pick((1_000_000, 400, 0)),
         batch=pick((1000, 1)),
-        guests=pick((0, 1, 2, 3)),
+        guests=pick((0, 1, 2, 3, 4 + 1)),
+        check=pick((1.0, 0.1, 0.1, 0.0)),
         skew=pick((0.0, 0.0, 3600.0)),
         faults=_faults(pick, pick((0, 0, 1, 2, 3))),
     )
@@ -97,9 +115,9 @@ def _faults(pick: Pick, count: int) -> tuple[Fault, ...]:
     """Planned faults of the disk."""
     faults: dict[tuple[str, int], Fault] = {}
     for _ in range(count):
-        method = pick(("commit", "commit", "commit", "commit", *READS))
-        kinds = COMMIT_FAULTS if method == "commit" else READ_FAULTS
-        number = pick(range(1, 21 if method == "commit" else 9))
+        method = pick((*WRITES, *READS))
+        kinds = COMMIT_FAULTS if method in WRITES else READ_FAULTS
+        number = pick(range(1, MOST_CALLS.get(method, 8) + 1))
         faults[method, number] = Fault(method, number, pick(kinds))
     return tuple(faults.values())
 
@@ -123,17 +141,73 @@ class _Steps:
         self._behaviours = behaviours
         self._soon = ("", "soon", "soon") if wild else ("",)
         self._impatience: tuple[float | None, ...] = (None, *PATIENCE) if wild else (None,)
+        self._timeouts: tuple[float | None, ...] = (None, None, None)
+        if wild and not settings.latency:
+            self._timeouts = pick((self._timeouts, (None, None, *TIMEOUTS)))
+        self._keys = pick(((), KEYS))
+        # Two messages under one key are never under way at once: one client, one by one.
+        self._first_keys = pick((self._keys, KEYS_TOLD_APART))
+        self._keyed_verbs = pick((("send", "post"), ("send", "cut"))) if wild else ("send",)
+        self._behaviours_of = {key: pick(KEYED_BEHAVIOURS) for key in ("a1", "a2", "b1", "c1")}
+        self._is_first = True
+        self._is_slow = settings.latency > 0
+        self._prepares = bool(self._keys or self._first_keys) or {"rew", SCENE, *AGAIN} & {*verbs}
 
     def client(self, least: int) -> tuple[Step, ...]:
         """`least` steps or more."""
         steps: list[Step] = []
         while len(steps) < least or (len(steps) < MOST_STEPS and self._pick(GO_ON)):
-            steps.append(self._step())
+            verb = self._allowed(self._pick(self._verbs))
+            steps += self._scene() if verb == SCENE else (self._step(verb),)
+        self._is_first = False
         return tuple(steps)
 
-    def _step(self) -> Step:
+    def _allowed(self, verb: str) -> str:
+        """Without the combinations that still break promises: see the findings that are open."""
+        if self._prepares and verb in AVOIDED:
+            return AVOIDED[verb]
+        return verb
+
+    def _scene(self) -> tuple[Step, ...]:
+        """What chance alone would seldom put together."""
         pick = self._pick
-        verb = pick(self._verbs)
+        session = pick(self._sessions)
+        how, seconds = pick(("slow", "hang", "half")), pick((0.15, 1.3))
+        scenes = ("followed", "followed", "killed", "killed", "repeated", "expired", "hidden")
+        match pick((*scenes, "conflict") if self._is_first else scenes):
+            case "followed":
+                left = Step("follow", session, "", 0.15)
+                back = Step("follow", session, pick(("on", "back")))
+                return (
+                    Step("post", session, pick(("slow", "hang"))),
+                    left,
+                    *self._interlude(),
+                    back,
+                )
+            case "killed":
+                return Step("post", session, how), Step("kill", value=seconds)
+            case "repeated":
+                again = Step(
+                    "send", session, how, None, {"slow": "d1", "hang": "e1"}.get(how, "f1")
+                )
+                first = attrs.evolve(again, verb=pick(("send", "post")))
+                return (first, *self._interlude(), again)
+            case "hidden":
+                hides = pick((Step("rew", session, "", pick(PLACES)), Step("again", session)))
+                talk = Step("send", session, "ok")
+                return talk, hides, talk
+            case "conflict":
+                one, other = Step("send", session, "ok", None, "g1"), Step("send", session, "slow")
+                return one, attrs.evolve(other, key="g2")
+            case _:
+                late = Step("post", session, "ok", timeout=None if self._is_slow else 0.15)
+                return Step("post", session, how), late
+
+    def _interlude(self) -> tuple[Step, ...]:
+        return self._pick(((), (Step("gap", value=0.1),), (Step("kill", value=0.15),)))
+
+    def _step(self, verb: str) -> Step:
+        pick = self._pick
         if verb == "gap":
             return Step(verb, value=pick(self._gaps))
         if verb in {"kill", "stop"}:
@@ -142,21 +216,38 @@ class _Steps:
         if verb == "take":
             return Step(verb)
         session = pick(self._sessions)
-        if verb in {"send", "post"}:
-            return Step(verb, session, pick(self._behaviours))
-        if verb == "cut":
-            return Step(verb, session, pick(self._behaviours), pick(PATIENCE))
+        if verb in TALKING:
+            return self._message(verb, session)
+        if verb in {"read", "evict", "crash", "halt"}:
+            return Step(verb, session)
         return self._other_step(verb, session)
+
+    def _message(self, verb: str, session: int) -> Step:
+        pick = self._pick
+        key = self._key(verb)
+        how = self._behaviours_of[key] if key else pick(self._behaviours)
+        patience = pick(PATIENCE) if verb == "cut" else None
+        timeout = None if key else pick(self._timeouts)
+        return Step(verb, session, how, patience, key, timeout)
+
+    def _key(self, verb: str) -> str:
+        if self._is_first and verb == "send" and self._first_keys is KEYS_TOLD_APART:
+            return self._pick(KEYS_TOLD_APART)
+        return self._pick(self._keys) if self._keys and verb in self._keyed_verbs else ""
 
     def _other_step(self, verb: str, session: int) -> Step:
         pick = self._pick
-        if verb in {"read", "evict", "crash"}:
-            return Step(verb, session)
         if verb == "conf":
             return Step(verb, session, pick(self._soon), pick((1.0, 3.0, 8.0)))
-        if verb in {"put", "note"}:
-            return Step(verb, session, pick(self._soon), pick(self._impatience))
-        return Step(verb, session, pick(self._soon))
+        if verb == "rew":
+            return Step(verb, session, pick(self._soon), pick(PLACES))
+        if verb == "follow":
+            return Step(verb, session, pick(("", "on", "on", "back")), pick((None, *PATIENCE)))
+        if verb in AGAIN:
+            patience = pick(self._impatience)
+            return Step(verb, session, pick(self._soon), patience, "", pick(self._timeouts))
+        patience = pick(self._impatience) if verb in {"put", "note"} else None
+        return Step(verb, session, pick(self._soon), patience)
 
 
 def _gaps(idle: float) -> tuple[float, ...]:

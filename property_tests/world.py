@@ -8,6 +8,7 @@ background; its callers never hear from it again, and a new one starts on the sa
 from __future__ import annotations
 
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import anyio
@@ -21,18 +22,20 @@ from langswarm.core.session.actors.errors import (
 from langswarm.core.session.actors.mailbox import TicketState
 from langswarm.core.session.actors.wait import current_backend
 
-from .calls import Call, Outcome, Read
+from .calls import Call, Halt, Outcome, Read
 from .disk import Disk
-from .guests import Witness
+from .following import Follower, follow_for
+from .guests import Evidence, Witness
 from .process import PlannedCrashError, Process
-from .program import HOOK, PLAIN, TALKING
+from .program import AGAIN, HOOK, PLAIN, TALKING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from anyio.abc import TaskGroup
     from langswarm.core.session.runtime.session import Session
 
+    from .following import View
     from .program import Program, Step
 
 EPOCH_US = 1_800_000_000_000_000
@@ -45,12 +48,14 @@ class World:
         settings = program.settings
         self.program = program
         self.disk = Disk(settings.faults, settings.latency)
-        self.prompts: dict[str, tuple[tuple[str, str], ...]] = {}
-        self.contexts: dict[str, tuple[int, tuple[str, ...]]] = {}
-        self.resumed: dict[str, str | None] = {}
+        self.evidence = Evidence()
         self.calls: list[Call] = []
+        self.halts: list[Halt] = []
+        self.deaths: dict[int, float] = {}
+        """By process that was killed: when, on the clock of the loop."""
         self.reads: list[Read] = []
         self.violations: list[str] = []
+        self._followers: dict[tuple[int, str], Follower] = {}
         self._strikes: dict[tuple[int, str], int] = {}
         self._processes = 0
         self._looks = 0
@@ -58,6 +63,15 @@ class World:
         self._up: anyio.Event
         self._graves: TaskGroup
         self._clients: TaskGroup
+
+    @property
+    def prompts(self) -> dict[str, tuple[tuple[str, str], ...]]:
+        """What the provider was asked with, by user message."""
+        return self.evidence.prompts
+
+    def views(self) -> Iterator[View]:
+        """What all followers saw."""
+        return chain.from_iterable(follower.views for follower in self._followers.values())
 
     async def run(self) -> None:
         """The program, then a restart in good order, then everything is read once more."""
@@ -112,7 +126,7 @@ class World:
 
     def _new_process(self) -> Process:
         self._processes += 1
-        witness = Witness(self.prompts, self.contexts, self.resumed, self.disk.last_seq)
+        witness = Witness(self._processes, self.evidence, self.disk.last_seq)
         return Process(
             self._processes, self.program.settings, self.disk, witness, self.wall_clock_us
         )
@@ -128,6 +142,7 @@ class World:
 
     async def _kill(self, process: Process) -> None:
         process.storage.die()
+        self.deaths[process.number] = anyio.current_time()
         self.violations += process.complaints()
         process.witness.violations = []
         for call in self.calls:
@@ -154,7 +169,8 @@ class World:
     def _check_heard(self, process: Process) -> None:
         for call in self.calls:
             told = call.process == process.number and call.outcome is Outcome.OK
-            if told and call.step.verb in {*TALKING, "note"}:
+            # What comes under a key may have been heard in a process before.
+            if told and not call.step.key and call.step.verb in {*TALKING, *AGAIN, "note"}:
                 heard = process.witness.heard.get(call.session_id, [])
                 if call.value.seq not in heard:
                     self.violations.append(f"G10: the hook was never told of {call}")
@@ -167,7 +183,7 @@ class World:
                 Outcome.ERROR,
             }
             if call.ticket is not None and not ended:
-                await self._follow(call, call.ticket)
+                await self._await(call, call.ticket)
 
     # ------------------------------------------------------------ clients
 
@@ -177,7 +193,10 @@ class World:
         for step in steps:
             await self._wait_until_up()
             calls += step.verb in TALKING or step.verb in PLAIN
-            await self._step(step, f"c{number}.{calls}", posted)
+            if step.verb == "follow":
+                await self._watch(number, step)
+            else:
+                await self._step(step, f"c{number}.{calls}", posted)
 
     async def _wait_until_up(self) -> None:
         while not self._up.is_set():
@@ -188,13 +207,16 @@ class World:
             await self._pass_time(step)
         elif step.verb == "take":
             if posted and posted[-1].ticket is not None:
-                posted[-1].withdrawn = posted[-1].ticket.withdraw()
+                call = posted.pop() if posted[-1].step.key else posted[-1]
+                call.withdrawn = call.ticket is not None and call.ticket.withdraw()
         elif step.verb == "read":
             await self._read(self._process.sessions[step.session or 0])
         elif step.verb in {"evict", "crash"}:
             self._strike(step)
+        elif step.verb == "halt":
+            await self._halt(self._process.sessions[step.session or 0])
         elif step.verb in TALKING:
-            await self._talk(step, f"{name}:{step.how}", posted)
+            await self._talk(step, f"{step.key or name}:{step.how}", posted)
         elif step.how == "soon":
             self._clients.start_soon(self._change_soon, step, name)
             await anyio.lowlevel.checkpoint()  # the schedule says which of them goes on first
@@ -222,6 +244,8 @@ class World:
         session_id = f"s{step.session}"
         process = self._process
         call = Call(step, session_id, content, self.disk.written(session_id), process.number)
+        if step.timeout is not None:
+            call.deadline = anyio.current_time() + step.timeout
         self.calls.append(call)
         return call, process.sessions[step.session or 0]
 
@@ -230,7 +254,8 @@ class World:
         actor = self._process.supervisor._actors.get(call.session_id)
         queued = 0 if actor is None else actor.queued
         try:
-            call.ticket = session.submit(content)
+            key = step.key[:1] or None
+            call.ticket = session.submit(content, timeout=step.timeout, idempotency_key=key)
         except SessionError as error:
             call.fail(error)
             self._check_quarantine(call)
@@ -240,7 +265,7 @@ class World:
         if step.verb == "post":
             posted.append(call)
         else:
-            await self._follow(call, call.ticket, step.value)
+            await self._await(call, call.ticket, step.value)
 
     async def _change_soon(self, step: Step, name: str) -> None:
         await self._wait_until_up()
@@ -248,29 +273,28 @@ class World:
 
     async def _change(self, step: Step, name: str) -> None:
         call, session = self._call(step, name)
-        todo: Awaitable[object]
-        match step.verb:
-            case "note":
-                todo = session.send_system_message(name)
-            case "put":
-                todo = session.update_context({name: 1})
-            case "conf":
-                todo = session.update_config({"max_messages": int(step.value or 1)})
-            case "clear":
-                todo = session.clear_messages()
-            case "arch":
-                todo = session.archive()
-            case "open":
-                todo = session.reopen()
-            case "make":
-                todo = self._process.manager.create_session(
-                    "u", "scripted", "m", session_id=call.session_id
-                )
-            case _:
-                raise ValueError(f"no step {step}")
-        await self._follow(call, todo, step.value if step.verb in {"note", "put"} else None)
+        patience = step.value if step.verb in {"note", "put", *AGAIN} else None
+        await self._await(call, self._change_of(step, name, session), patience)
 
-    async def _follow(
+    def _change_of(self, step: Step, name: str, session: Session) -> Awaitable[object]:
+        """The coroutine of the call: it takes its place when it is awaited."""
+        number = int(step.value or 0)
+        create = partial(self._process.manager.create_session, "u", "scripted", "m")
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
+            "note": lambda: session.send_system_message(name),
+            "put": lambda: session.update_context({name: 1}),
+            "conf": lambda: session.update_config({"max_messages": number or 1}),
+            "clear": session.clear_messages,
+            "arch": session.archive,
+            "open": session.reopen,
+            "rew": lambda: session.rewind(number),
+            "retry": lambda: session.retry(timeout=step.timeout),
+            "again": lambda: session.regenerate(timeout=step.timeout),
+            "make": lambda: create(session_id=f"s{step.session}"),
+        }
+        return calls[step.verb]()
+
+    async def _await(
         self, call: Call, todo: Awaitable[object], cancel_after: float | None = None
     ) -> None:
         """Await it as the caller would; the scope is the caller's life."""
@@ -290,6 +314,29 @@ class World:
         if call.outcome is Outcome.OPEN:
             call.outcome = Outcome.CANCELLED
             call.withdrawn = call.ticket is not None and call.ticket.state is TicketState.WITHDRAWN
+
+    async def _halt(self, session: Session) -> None:
+        """Stop the turn that runs; what is noted is what the caller was told."""
+        process, session_id = self._process, session.session_id
+        turn = process.supervisor.turn_of(session_id)
+        with anyio.CancelScope() as scope:
+            process.scopes[scope] = None
+            stopped = await session.stop()
+            if stopped != (turn is not None):
+                self.violations.append(f"G9: stop() gave {stopped}, and {turn} ran")
+            if turn is not None:
+                told_at = self.disk.written(session_id)
+                self.halts.append(Halt(session_id, turn.turn_no, told_at))
+        process.scopes.pop(scope, None)
+
+    async def _watch(self, client: int, step: Step) -> None:
+        process, session_id = self._process, f"s{step.session}"
+        follower = self._followers.setdefault((client, session_id), Follower(session_id, self.disk))
+        with anyio.CancelScope() as scope:
+            process.scopes[scope] = None
+            session = process.sessions[step.session or 0]
+            await follow_for(follower, session, step.how, step.value)
+        process.scopes.pop(scope, None)
 
     async def _read(self, session: Session) -> None:
         process, session_id = self._process, session.session_id

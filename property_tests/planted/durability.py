@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from langswarm.core.session.actors.mailbox import Ticket
     from langswarm.core.session.actors.model import SessionWrite, StoredSession, TurnRecord
     from langswarm.core.session.actors.ports import WriteOutcome
+    from langswarm.core.session.actors.preparation import Prepared
 
 
 @planted("G3")
@@ -31,8 +32,8 @@ def update_acknowledged_before_commit() -> AbstractContextManager[object]:
     """update_context() returns when the write was handed over."""
     begin = SessionActor._begin_command
 
-    def begin_and_tell(self: SessionActor, ticket: Ticket[Any]) -> None:
-        begin(self, ticket)
+    def begin_and_tell(self: SessionActor, ticket: Ticket[Any], found: Prepared) -> None:
+        begin(self, ticket, found)
         if isinstance(ticket.command, UpdateContext):
             ticket.succeed(self.state)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import durability, fairness, lifetime, ordering, prompts
+from . import branches, durability, fairness, keys, lifetime, ordering, prompts, turns
 from .catalogue import catalogue
 
-PLANTED = catalogue(durability, lifetime, ordering, fairness, prompts)
+PLANTED = catalogue(durability, lifetime, ordering, fairness, prompts, branches, keys, turns)

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import anyio.lowlevel
 from langswarm.core.session.actors import decisions, session_actor
 from langswarm.core.session.actors.decisions import ChangeStatus, ClearMessages
-from langswarm.core.session.actors.mailbox import Mailbox
+from langswarm.core.session.actors.mailbox import Mailbox, TicketState
 from langswarm.core.session.actors.model import changed
 from langswarm.core.session.actors.session_actor import SessionActor
 from langswarm.core.session.actors.stages import Phase
@@ -80,11 +80,13 @@ def two_activations_at_once() -> AbstractContextManager[object]:
     """A call that finds its session loading loads it once more."""
     submit = Supervisor.submit
 
-    def submit_twice(self: Supervisor, session_id: str, *arguments: Any) -> Ticket[Any]:
+    def submit_twice(
+        self: Supervisor, session_id: str, *arguments: Any, **keywords: Any
+    ) -> Ticket[Any]:
         actor = self._actors.get(session_id)
         if actor is not None and actor.phase is Phase.LOADING:
             del self._actors[session_id]
-        return submit(self, session_id, *arguments)
+        return submit(self, session_id, *arguments, **keywords)
 
     return patch.object(Supervisor, "submit", submit_twice)
 
@@ -144,7 +146,10 @@ def archive_overtakes() -> AbstractContextManager[object]:
 def withdrawn_messages_run() -> AbstractContextManager[object]:
     """The mailbox does not look whether a message was withdrawn."""
 
-    def take_any(self: Mailbox) -> Ticket[Any] | None:
+    def take_any(self: Mailbox, now: Callable[[], float]) -> Ticket[Any] | None:
+        del now
+        while self._queue and self._queue[0].state is TicketState.SETTLED:
+            del self._queue[0]
         if not self._queue:
             return None
         ticket = self._queue.popleft()
