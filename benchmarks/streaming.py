@@ -167,7 +167,7 @@ async def _first(session: Session) -> float:
 
 async def _memory(streams: int) -> float:
     """What Python has allocated per stream whose provider holds at the middle of its pieces."""
-    gate, all_held, held = anyio.Event(), anyio.Event(), 0
+    gate, all_held, held, grown = anyio.Event(), anyio.Event(), 0, 0
 
     class Held(IProvider):
         async def stream(self, request: ProviderRequest) -> AsyncIterator[ProviderEvent]:
