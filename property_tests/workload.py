@@ -35,6 +35,8 @@ GO_ON = (False, True, True, True, True, True, True)
 
 AVOIDED = {"note": "put", "stop": "kill"}
 """Where turns are run again or looked up: what takes the place of what."""
+ALONE = {"retry": "send", "again": "send"}
+"""Where they are not."""
 SCENE = "scene"
 """Stands for a few steps that belong together: see `_Steps._scene`."""
 ALWAYS = ("send", "post", "post", "gap", SCENE)
@@ -144,14 +146,15 @@ class _Steps:
         self._timeouts: tuple[float | None, ...] = (None, None, None)
         if wild and not settings.latency:
             self._timeouts = pick((self._timeouts, (None, None, *TIMEOUTS)))
-        self._keys = pick(((), KEYS))
+        # Whether turns are run again or looked up.
+        self._prepares = pick((False, True))
+        self._keys = pick(((), KEYS)) if self._prepares else ()
         # Two messages under one key are never under way at once: one client, one by one.
-        self._first_keys = pick((self._keys, KEYS_TOLD_APART))
+        self._first_keys = pick((self._keys, KEYS_TOLD_APART)) if self._prepares else ()
         self._keyed_verbs = pick((("send", "post"), ("send", "cut"))) if wild else ("send",)
         self._behaviours_of = {key: pick(KEYED_BEHAVIOURS) for key in ("a1", "a2", "b1", "c1")}
         self._is_first = True
         self._is_slow = settings.latency > 0
-        self._prepares = bool(self._keys or self._first_keys) or {"rew", SCENE, *AGAIN} & {*verbs}
 
     def client(self, least: int) -> tuple[Step, ...]:
         """`least` steps or more."""
@@ -164,17 +167,14 @@ class _Steps:
 
     def _allowed(self, verb: str) -> str:
         """Without the combinations that still break promises: see the findings that are open."""
-        if self._prepares and verb in AVOIDED:
-            return AVOIDED[verb]
-        return verb
+        return (AVOIDED if self._prepares else ALONE).get(verb, verb)
 
     def _scene(self) -> tuple[Step, ...]:
         """What chance alone would seldom put together."""
         pick = self._pick
         session = pick(self._sessions)
         how, seconds = pick(("slow", "hang", "half")), pick((0.15, 1.3))
-        scenes = ("followed", "followed", "killed", "killed", "repeated", "expired", "hidden")
-        match pick((*scenes, "conflict") if self._is_first else scenes):
+        match pick(self._scenes()):
             case "followed":
                 left = Step("follow", session, "", 0.15)
                 back = Step("follow", session, pick(("on", "back")))
@@ -202,6 +202,13 @@ class _Steps:
             case _:
                 late = Step("post", session, "ok", timeout=None if self._is_slow else 0.15)
                 return Step("post", session, how), late
+
+    def _scenes(self) -> tuple[str, ...]:
+        scenes = ("followed", "killed", "expired")
+        if not self._prepares:
+            return scenes
+        more = ("followed", "killed", "repeated", "hidden")
+        return (*scenes, *more, "conflict") if self._is_first else (*scenes, *more)
 
     def _interlude(self) -> tuple[Step, ...]:
         return self._pick(((), (Step("gap", value=0.1),), (Step("kill", value=0.15),)))
