@@ -38,6 +38,8 @@ class Replay:
 
     turn: TurnRecord
     question: MessageRecord
+    last_seq: int
+    """Of its last message: what came behind it is none of its own."""
     visible: int
     """How many of its messages are visible."""
 
@@ -99,7 +101,7 @@ def open_again(
         expected_revision=record.revision,
         after=StoredSession(record=after, documents=documents, open_turn=turn),
         documents_changed=settings is not None,
-        hides=((replay.turn.user_seq, record.last_seq, turn_no),),
+        hides=((replay.turn.user_seq, replay.last_seq, turn_no),),
         messages=(question,),
         turn=turn,
         opens_turn=True,

@@ -165,8 +165,11 @@ class Ticket(Generic[T]):
             self._recipient.ticket_withdrawn()
 
     def _abandoned(self) -> None:
-        if not self._waiters and self._state is TicketState.QUEUED:
-            self.shares = 1
+        if self._state is not TicketState.QUEUED:
+            return
+        if self.shares > 1:
+            self.shares -= 1  # another call has it, whether it waits or not
+        elif not self._waiters:
             self.withdraw()
 
     # -------------------------------------------------------- for the actor

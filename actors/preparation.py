@@ -152,7 +152,7 @@ async def _replay(storage: StorageActor, state: StoredSession, turn: TurnRecord)
     mine = [message for message in found if message.turn_no == turn.turn_no]
     if not mine or mine[0].seq != turn.user_seq:
         raise TurnNotFoundError(record.session_id, f"{record.session_id}/{turn.turn_no}")
-    return Replay(turn=turn, question=mine[0], visible=len(mine))
+    return Replay(turn=turn, question=mine[0], last_seq=mine[-1].seq, visible=len(mine))
 
 
 # ---------------------------------------------------------------- messages

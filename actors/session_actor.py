@@ -247,6 +247,9 @@ class SessionActor:
         if self.state is None:
             raise SessionNotFoundError(self.session_id)
         check_writable(self.state)
+        if self.system.is_ending:
+            text = "the runtime shut down before this message ran; it is handed back"
+            raise RuntimeClosedError(text, content=getattr(ticket.command, "content", None))
         self.provider()
         turn = Turn(self, ticket, replay)
         self._step = self.turn = turn

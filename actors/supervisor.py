@@ -146,6 +146,8 @@ class Supervisor:
         self._wake_at = wake_at
         self._closing: str | None = None
         self._quiet = Signal(backend)
+        # Invariant: once True no turn begins: all that had begun are interrupted by then.
+        self.is_ending = False
         self._actors: dict[str, SessionActor] = {}
         # Of calls under idempotency keys that have not ended: their tickets, by what they claim.
         self._claimed: WeakValueDictionary[tuple[str, str, str], Ticket[Any]] = (
@@ -223,10 +225,12 @@ class Supervisor:
             raise storage_is_behind(
                 self.limits.storage_queue_size, getattr(command, "content", None)
             )
+        deadline = math.inf if timeout_seconds is None else self.backend.now() + timeout_seconds
         claim: ClaimKey | None = getattr(command, "claim", None)
         if claim is not None:
             shared = self._shared(claim)
             if shared is not None:
+                shared.deadline = max(shared.deadline, deadline)
                 return shared
         actor = self._actors.get(session_id)
         if actor is None:
@@ -234,7 +238,6 @@ class Supervisor:
             actor = self._actors[session_id] = SessionActor(session_id, self)
         if isinstance(command, SendMessage) and actor.is_busy:
             self._meet_busy(actor, on_busy or actor.on_busy(), command)
-        deadline = math.inf if timeout_seconds is None else self.backend.now() + timeout_seconds
         ticket = Ticket(command, actor, present, copy_context(), deadline)
         actor.enqueue(ticket)
         if claim is not None:
@@ -243,13 +246,16 @@ class Supervisor:
         return ticket
 
     def _shared(self, claim: ClaimKey) -> Ticket[Any] | None:
-        """The ticket of a call under the same key that has not ended (G7)."""
+        """The ticket of the same call under the same key that has not ended (G7).
+
+        One with another payload is nothing to go by: it may itself be a conflict with what is
+        stored. Both are decided in their order.
+        """
         ticket = self._claimed.get((claim.scope, claim.method, claim.key))
         if ticket is None or ticket.state not in {TicketState.QUEUED, TicketState.RUNNING}:
             return None
-        first: ClaimKey | None = getattr(ticket.command, "claim", None)
-        if first is not None:
-            claim.check(first.payload_hash)
+        if getattr(ticket.command, "claim", None) != claim:
+            return None
         ticket.shares += 1
         return ticket
 
@@ -565,6 +571,7 @@ class Supervisor:
         self._closing = "the runtime is shutting down; the message was not queued"
         await self._until_quiet(self.backend.now() + seconds)
         text = "the runtime shut down before this message ran; it is handed back"
+        self.is_ending = True
         for actor in list(self._actors.values()):
             actor.fail_queued(lambda content: RuntimeClosedError(text, content=content))
             if actor.phase is Phase.WAITING:

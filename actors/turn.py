@@ -27,6 +27,7 @@ from .branches import open_again
 from .decisions import SendMessage, TurnResult, checkpoint_turn, close_turn, open_turn
 from .errors import (
     ConfigurationError,
+    DeadlineExceededError,
     InvalidMessageError,
     MiddlewareError,
     ProviderTimeoutError,
@@ -183,8 +184,7 @@ class Turn:
         self.is_cancelled = True
         in_time = self._ticket.deadline > self._actor.backend.now()
         if not in_time and self._interruption is None and self.stage is not Stage.CLOSING:
-            ran = self.stage is not Stage.ADMITTED
-            self._interruption = deadline_passed(None if ran else self._content())
+            self._interruption = deadline_passed()
         if self._scope is not None:
             self._scope.cancel()
         if self.is_waiting:
@@ -450,7 +450,9 @@ class Turn:
         """
         self.checkpoint_at = math.inf
         actor = self._actor
-        if self.stage is Stage.RUNNING and self.in_guest and not actor.is_writing:
+        if actor.is_writing:
+            self._heard()  # the one before is not stored yet: again, when it is time
+        elif self.stage is Stage.RUNNING and self.in_guest:
             now_us = actor.system.wall_clock_us()
             write = checkpoint_turn(actor.loaded_state(), self._answer.text(), now_us)
             actor.submit_write(write, self._checkpointed)
@@ -617,6 +619,8 @@ class Turn:
         """Why the message did not run."""
         if isinstance(self._interruption, RuntimeClosedError):
             return self._handed_back(str(self._interruption))
+        if isinstance(self._interruption, DeadlineExceededError):
+            return deadline_passed(self._content(), ran=False)
         return self._interruption or MiddlewareError("a middleware hung on the message")
 
     def _out_of_time(self) -> ProviderTimeoutError:

@@ -35,12 +35,10 @@ def timed_out(provider: str, seconds: float) -> ProviderTimeoutError:
     )
 
 
-def deadline_passed(content: str | None) -> DeadlineExceededError:
-    """The caller's own time; `content` is handed back, None: it is stored."""
-    if content is not None:
-        text = "it never ran"
-    else:
-        text = "its turn was interrupted, what had arrived is in the history"
+def deadline_passed(content: str | None = None, *, ran: bool = True) -> DeadlineExceededError:
+    """The caller's own time; `content` is handed back if the turn was never opened."""
+    end = "its turn was interrupted, what had arrived is in the history"
+    text = end if ran else "it never ran"
     return DeadlineExceededError(f"the timeout of the call passed: {text}", content=content)
 
 

@@ -187,8 +187,8 @@ class Soak:
         ours = Counter(
             kind.__qualname__
             for kind in map(type, gc.get_objects())
-            if kind.__module__.startswith("langswarm.core.session.")
-            and not kind.__module__.startswith("langswarm.core.session.testing")
+            if str(kind.__module__).startswith("langswarm.core.session.")
+            and not str(kind.__module__).startswith("langswarm.core.session.testing")
         )
         resident = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         return Rest(

@@ -223,7 +223,8 @@ class Session:
                 "reject" the message; "interrupt" the turn that runs and queue behind the messages
                 that were sent earlier. None: the session_config's `on_busy`, else "queue".
             idempotency_key: the same key, content and metadata are one turn, however often and from
-                however many callers they come, also after a restart (G7). A turn under the key that
+                however many callers they come, also after a restart (G7); calls that share a turn
+                share the longest of their timeouts. A turn under the key that
                 was interrupted, or failed in a way that may pass, is run again if it is the last
                 one. Kept for `idempotency_hours`.
 
