@@ -452,7 +452,7 @@ class Turn:
         actor = self._actor
         if actor.is_writing:
             self._heard()  # the one before is not stored yet: again, when it is time
-        elif self.stage is Stage.RUNNING and self.in_guest:
+        elif self.in_guest:
             now_us = actor.system.wall_clock_us()
             write = checkpoint_turn(actor.loaded_state(), self._answer.text(), now_us)
             actor.submit_write(write, self._checkpointed)

@@ -25,7 +25,12 @@ from langswarm.core.session.testing import (
 from .helpers import on_a_virtual_clock
 
 if TYPE_CHECKING:
-    from langswarm.core.session import ISessionStorage, SessionManager
+    from langswarm.core.session import (
+        ISessionStorage,
+        SessionContext,
+        SessionManager,
+        SessionMessage,
+    )
 
 LETTERS = "abcdefghijklmnopqrst"
 
@@ -157,3 +162,31 @@ async def test_a_checkpoint_whose_outcome_stays_unknown_ends_the_turn_as_interru
         await session.update_context(a=1)
         assert [m.content for m in await session.get_messages()] == ["x", "a"]
         assert (await session.send_message("y")).content == "ab"
+
+
+@on_a_virtual_clock
+async def test_text_that_was_shown_is_stored_while_middleware_works_on_the_answer() -> None:
+    """Also when the provider has ended: middleware that does not hold answers back may be slow."""
+
+    class Slow(ISessionMiddleware):
+        holds_back_answers = False
+
+        async def process_message(
+            self, session_id: str, message: SessionMessage, context: SessionContext
+        ) -> SessionMessage:
+            if message.role == "assistant":
+                await anyio.sleep(20)
+            return message
+
+    disk = SimulatedDisk()
+    storage = SimulatedStorage(disk)
+    provider = ScriptedProvider(lambda _: "shown")
+    manager = create_session_manager(storage, providers={"openai": provider}, middleware=[Slow()])
+    session = await manager.create_session("u", "openai", "m", session_id="s")
+    _ = session.submit("x")
+    await anyio.sleep(5)
+    storage.die()
+    async with create_session_manager(SimulatedStorage(disk)) as successor:
+        session = await successor.get_session("s")
+        assert [m.content for m in await session.get_messages()] == ["x", "shown"]
+    await manager.aclose(drain_seconds=0)
