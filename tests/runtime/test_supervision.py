@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import anyio
@@ -26,6 +27,8 @@ from .helpers import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from langswarm.core.session.testing import Backend
 
 
@@ -151,6 +154,16 @@ def test_the_idle_clock_starts_at_the_end_of_a_turn(backend: Backend) -> None:
     simulate(program, backend=backend, seed=None)
 
 
+@pytest.fixture
+def quick_switches() -> Iterator[None]:
+    """A loop that never rests hands the interpreter to the storage's thread all the same."""
+    seconds = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(seconds)
+
+
+@pytest.mark.usefixtures("quick_switches")
 async def test_g14_crashes_at_every_moment_lose_and_double_nothing(store: Store) -> None:
     """G4, G14: ten sessions, crashed again and again under load: seq whole, answers once."""
     async with store.manager(Echo(), max_restarts=10_000, max_live_sessions=5) as manager:
