@@ -38,6 +38,7 @@ ProviderCode = Literal[
     "refused",
     "connection",
     "truncated",
+    "protocol",
     "internal",
 ]
 

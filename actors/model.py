@@ -306,3 +306,5 @@ class PromptMessage:
 
     role: Role
     content: str
+    provider_message_id: str | None = None
+    """An answer's id at the provider, so that a conversation is gone on with behind it."""

@@ -198,6 +198,16 @@ class ProviderRequest:
 
 
 @attrs.frozen
+class ConversationStarted:
+    """The provider has made a conversation for this turn; told at once, before anything can fail.
+
+    So it is known even if the turn fails or the process is killed, and deleted then.
+    """
+
+    provider_session_id: str
+
+
+@attrs.frozen
 class TextDelta:
     """A piece of the answer, in order."""
 
@@ -216,7 +226,7 @@ class Completed:
     metadata: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
 
 
-ProviderEvent = TextDelta | Completed
+ProviderEvent = ConversationStarted | TextDelta | Completed
 
 
 class IProvider(ABC):
@@ -236,6 +246,23 @@ class IProvider(ABC):
         cancels it when the turn is interrupted or `turn_timeout_seconds` pass. Raise
         `ProviderError`; any other exception becomes one of code `internal`.
         """
+
+    def check_config(self, config: Mapping[str, Any]) -> None:
+        """Refuse a session's provider_config that cannot be right: ConfigurationError.
+
+        Called when a session is created. By default everything is taken.
+        """
+        del config
+
+    async def read_metadata(
+        self, provider_session_id: str | None, config: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """What the provider knows of a session's conversation, as JSON values; {}: nothing.
+
+        Raises ProviderError.
+        """
+        del provider_session_id, config
+        return {}
 
     def session_view(self, settings: ProviderSettings) -> object:
         """What `session.provider_session` returns: the provider's own controls, if it has any."""

@@ -66,7 +66,11 @@ class PromptWindow:
         """One more message, if it is to be shown; what no later window can hold is let go."""
         if not is_shown(record):
             return
-        message = PromptMessage(role=record.role, content=record.content)
+        message = PromptMessage(
+            role=record.role,
+            content=record.content,
+            provider_message_id=record.provider_message_id,
+        )
         held = self._system if message.role is Role.SYSTEM else self._conversation
         held.append(message)
         self.bytes += _size(message)

@@ -1,0 +1,1 @@
+"""The contract of providers, as a suite to run on your own."""
