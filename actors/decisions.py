@@ -22,15 +22,12 @@ from .model import (
     EMPTY_JSON,
     Counters,
     MessageRecord,
-    Purge,
     Role,
     SessionDocuments,
     SessionRecord,
     SessionStatus,
     SessionWrite,
     StoredSession,
-    TurnRecord,
-    TurnState,
     changed,
 )
 from .values import decode_object, encode_object
@@ -139,23 +136,6 @@ Command = (
 )
 
 
-@attrs.frozen(kw_only=True)
-class TurnResult:
-    """How the conversation with the provider ended."""
-
-    state: TurnState
-    text: str = ""
-    metadata: str = EMPTY_JSON
-    finish_reason: str | None = None
-    input_tokens: int = 0
-    output_tokens: int = 0
-    provider_message_id: str | None = None
-    provider_session_id: str | None = None
-    provider_metadata: str = EMPTY_JSON
-    error_code: str | None = None
-    error_text: str | None = None
-
-
 # ---------------------------------------------------------------- guards
 
 
@@ -252,13 +232,22 @@ def update_context(state: StoredSession, command: UpdateContext, now_us: int) ->
 
 
 def update_config(state: StoredSession, command: UpdateConfig, now_us: int) -> SessionWrite:
-    """A key set to None goes back to its default."""
+    """A key set to None goes back to its default.
+
+    A conversation that a provider began under another `max_messages` may hold too many: dirty.
+    """
     check_writable(state)
     config = decode_object(state.documents.config)
+    most = config.get("max_messages")
     config.update(decode_object(command.changes))
     config = {key: value for key, value in config.items() if value is not None}
     text = encode_object(config, "the merged config", max_bytes=command.max_bytes)
-    return _with_documents(state, now_us, changed(state.documents, config=text))
+    write = _with_documents(state, now_us, changed(state.documents, config=text))
+    if config.get("max_messages") == most or state.record.provider_session_id is None:
+        return write
+    return changed(
+        write, after=changed(write.after, record=changed(write.after.record, dirty=True))
+    )
 
 
 def _with_documents(state: StoredSession, now_us: int, documents: SessionDocuments) -> SessionWrite:
@@ -329,177 +318,3 @@ def decide(
         return write
     done = write.messages[0].seq if write.messages else write.after.documents.context_version
     return changed(write, claim=claim.claim(session_id, done, now_us))
-
-
-# ---------------------------------------------------------------- turns
-
-
-def open_turn(
-    state: StoredSession,
-    command: SendMessage,
-    now_us: int,
-    *,
-    settings: str | None = None,
-    claim: ClaimKey | None = None,
-    keeps: bool = False,
-) -> SessionWrite:
-    """The user message and the open turn, in one write (G5). Dirty until it is closed well.
-
-    `keeps`: the provider keeps conversations, and one that is given up is to be deleted there.
-    """
-    check_writable(state)
-    record = state.record
-    purges = given_up(record, now_us) if keeps else ()
-    seq, turn_no = record.last_seq + 1, record.last_turn_no + 1
-    message = MessageRecord(
-        seq=seq,
-        role=Role.USER,
-        content=command.content,
-        metadata=command.metadata,
-        created_us=now_us,
-        turn_no=turn_no,
-    )
-    turn = TurnRecord(turn_no=turn_no, state=TurnState.OPEN, user_seq=seq, opened_us=now_us)
-    after = next_record(
-        state,
-        now_us,
-        last_seq=seq,
-        last_turn_no=turn_no,
-        open_turn_no=turn_no,
-        visible_messages=record.visible_messages + 1,
-        dirty=True,
-        provider_session_id=None if purges else record.provider_session_id,
-        counters=changed(record.counters, user_messages=record.counters.user_messages + 1),
-    )
-    documents = state.documents
-    if settings is not None:
-        documents = changed(documents, provider_settings=settings)
-    return SessionWrite(
-        expected_revision=record.revision,
-        after=StoredSession(record=after, documents=documents, open_turn=turn),
-        documents_changed=settings is not None,
-        messages=(message,),
-        turn=turn,
-        opens_turn=True,
-        claim=None if claim is None else claim.claim(record.session_id, turn_no, now_us),
-        purges=purges,
-    )
-
-
-def given_up(record: SessionRecord, now_us: int) -> tuple[Purge, ...]:
-    """The provider's conversation that does not hold this history (any more), if there is one."""
-    if not record.dirty or record.provider_session_id is None:
-        return ()
-    return (
-        Purge(
-            provider=record.provider,
-            provider_session_id=record.provider_session_id,
-            queued_us=now_us,
-            due_us=now_us,
-        ),
-    )
-
-
-def checkpoint_turn(state: StoredSession, text: str, now_us: int) -> SessionWrite:
-    """What has arrived of the answer, so that a kill does not take it away (G9)."""
-    turn = state.open_turn
-    if turn is None:
-        raise RuntimeBugError(f"session {state.record.session_id!r} has no open turn")
-    so_far = changed(turn, partial_text=text)
-    after = changed(state, record=next_record(state, now_us), open_turn=so_far)
-    return SessionWrite(expected_revision=state.record.revision, after=after, turn=so_far)
-
-
-def close_turn(state: StoredSession, result: TurnResult, now_us: int) -> SessionWrite:
-    """The end of the open turn and what it left, in one write (G5).
-
-    Completed and interrupted turns leave the text as an assistant message; a failed one marks its
-    user message, which stays for the user to see and is left out of later prompts.
-    """
-    turn = state.open_turn
-    if turn is None:
-        raise RuntimeBugError(f"session {state.record.session_id!r} has no open turn to close")
-    record = state.record
-    keeps = result.state is not TurnState.FAILED and (
-        bool(result.text) or result.state is TurnState.COMPLETED
-    )
-    messages = (_answer(record, turn, result, now_us),) if keeps else ()
-    failed = result.state is TurnState.FAILED
-    completed = result.state is TurnState.COMPLETED
-    after = next_record(
-        state,
-        now_us,
-        last_seq=record.last_seq + len(messages),
-        open_turn_no=0,
-        visible_messages=record.visible_messages + len(messages),
-        provider_session_id=result.provider_session_id or record.provider_session_id,
-        synced_seq=record.last_seq + len(messages) if completed else record.synced_seq,
-        dirty=not completed,
-        counters=_counted(record.counters, turn, result, now_us, kept=bool(messages)),
-    )
-    closed = changed(
-        turn,
-        state=result.state,
-        closed_us=now_us,
-        partial_text="",
-        error_code=result.error_code,
-        error_text=result.error_text,
-        input_tokens=result.input_tokens,
-        output_tokens=result.output_tokens,
-    )
-    return SessionWrite(
-        expected_revision=record.revision,
-        after=StoredSession(record=after, documents=state.documents),
-        messages=messages,
-        marks=((turn.user_seq, "failed"),) if failed else (),
-        turn=closed,
-    )
-
-
-def _answer(
-    record: SessionRecord, turn: TurnRecord, result: TurnResult, now_us: int
-) -> MessageRecord:
-    return MessageRecord(
-        seq=record.last_seq + 1,
-        role=Role.ASSISTANT,
-        content=result.text,
-        metadata=result.metadata,
-        created_us=now_us,
-        turn_no=turn.turn_no,
-        provider_message_id=result.provider_message_id,
-        provider_metadata=result.provider_metadata,
-        token_count=result.output_tokens,
-        finish_reason=result.finish_reason,
-    )
-
-
-def _counted(
-    counters: Counters, turn: TurnRecord, result: TurnResult, now_us: int, *, kept: bool
-) -> Counters:
-    state = result.state
-    completed = state is TurnState.COMPLETED
-    return Counters(
-        user_messages=counters.user_messages,
-        assistant_messages=counters.assistant_messages + kept,
-        system_messages=counters.system_messages,
-        completed_turns=counters.completed_turns + completed,
-        failed_turns=counters.failed_turns + (state is TurnState.FAILED),
-        interrupted_turns=counters.interrupted_turns + (state is TurnState.INTERRUPTED),
-        input_tokens=counters.input_tokens + result.input_tokens,
-        output_tokens=counters.output_tokens + result.output_tokens,
-        response_us=counters.response_us + (max(0, now_us - turn.opened_us) if completed else 0),
-    )
-
-
-def close_lost_turn(state: StoredSession, now_us: int) -> SessionWrite:
-    """The end of a turn that nobody runs any more: its process was killed, its actor crashed."""
-    turn = state.open_turn
-    text = turn.partial_text if turn is not None else ""
-    result = TurnResult(
-        state=TurnState.INTERRUPTED,
-        text=text,
-        finish_reason="interrupted",
-        error_code="interrupted",
-        error_text="the turn was cut off before its end was stored",
-    )
-    return close_turn(state, result, now_us)

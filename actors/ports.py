@@ -238,6 +238,11 @@ class IProvider(ABC):
     True: one that no session goes on with any more is deleted there, with `delete_conversation`.
     """
 
+    def holds_conversation(self, config: Mapping[str, Any]) -> bool:
+        """Whether the turns of a session with this config add up to a conversation over there."""
+        del config
+        return self.keeps_conversations
+
     @abstractmethod
     def stream(self, request: ProviderRequest) -> AsyncIterator[ProviderEvent]:
         """Answer one turn: text deltas, then one `Completed` as the last event.

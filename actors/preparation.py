@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from .branches import Replay, check_replay
+from .branches import check_replay
 from .decisions import (
     AppendSystemMessage,
     CreateSession,
@@ -23,6 +23,7 @@ from .decisions import (
 from .errors import SessionNotFoundError, TurnNotFoundError
 from .model import MessageQuery, MessageRecord, SessionStatus, StoredSession, TurnState
 from .outcomes import error_of, may_pass
+from .turn_writes import Replay
 
 if TYPE_CHECKING:
     from .decisions import Command

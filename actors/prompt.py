@@ -81,10 +81,15 @@ class PromptWindow:
             self.bytes -= sum(map(_size, held[:surplus]))
             del held[:surplus]
 
-    def with_user_message(self, content: str, max_messages: int) -> tuple[PromptMessage, ...]:
-        """The whole prompt: system messages, what fits of the conversation, the new message."""
+    def with_user_message(
+        self, content: str, max_messages: int, room: int | None = None
+    ) -> tuple[PromptMessage, ...]:
+        """The whole prompt: system messages, what fits of the conversation, the new message.
+
+        `room`: so many messages of the conversation, where that is less than `max_messages`.
+        """
         said = self._conversation
-        start = max(0, len(said) + 1 - max_messages)
+        start = max(0, len(said) + 1 - min(max_messages, room or max_messages))
         while start < len(said) and said[start].role is not Role.USER:
             start += 1
         question = PromptMessage(role=Role.USER, content=content)

@@ -16,7 +16,7 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .branches import Replay, rewind
+from .branches import rewind
 from .decisions import (
     AppendSystemMessage,
     ChangeStatus,
@@ -28,7 +28,6 @@ from .decisions import (
     UpdateConfig,
     UpdateContext,
     check_writable,
-    close_lost_turn,
     decide,
 )
 from .errors import (
@@ -53,9 +52,11 @@ from .model import (
 from .ports import Notice, ProviderRequest
 from .preparation import Prepared, Repeated, VisibleAfter, needs_preparation, prepare
 from .prompt import PromptWindow
+from .rollover import begins_at
 from .stages import Cause, Phase, next_phase
 from .turn import Turn
 from .turn_errors import bug_of
+from .turn_writes import Replay, close_lost_turn
 from .values import decode_object, encode_object
 from .window_cache import read_window
 
@@ -376,12 +377,15 @@ class SessionActor:
 
     def provider(self) -> IProvider:
         """The session's provider. ConfigurationError if this runtime has none of that name."""
-        name = self.loaded_state().record.provider
+        return self.provider_named(self.loaded_state().record.provider)
+
+    def provider_named(self, name: str) -> IProvider:
+        """Any of the runtime's providers. ConfigurationError if there is none of that name."""
         found = self.system.providers.get(name)
         if found is None:
             known = ", ".join(sorted(self.system.providers))
             raise ConfigurationError(
-                f"session {self.session_id!r} was made with provider {name!r}, which this manager "
+                f"session {self.session_id!r} asks for provider {name!r}, which this manager "
                 f"does not have (it has {known}); pass it in providers="
             )
         return found
@@ -419,11 +423,14 @@ class SessionActor:
             self.system.windows.put(self.session_id, window)
         config = decode_object(documents.provider_config)
         config.update(decode_object(documents.provider_settings))
+        room = limit
+        if resumed_id is None and self.provider().holds_conversation(config):
+            room = record.visible_messages - begins_at(record.visible_messages, limit)
         return ProviderRequest(
             session_id=self.session_id,
             turn_id=f"{self.session_id}/{record.open_turn_no}",
             model=record.model,
-            messages=window.with_user_message(content, limit),
+            messages=window.with_user_message(content, limit, room),
             config=config,
             provider_session_id=resumed_id,
         )

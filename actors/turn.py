@@ -23,8 +23,7 @@ import anyio
 import attrs
 
 from .answer import Answer, describe
-from .branches import open_again
-from .decisions import SendMessage, TurnResult, checkpoint_turn, close_turn, open_turn
+from .decisions import SendMessage
 from .errors import (
     ConfigurationError,
     DeadlineExceededError,
@@ -36,7 +35,9 @@ from .errors import (
     SessionError,
     StorageError,
 )
+from .fallback import fallbacks_of, may_fall_back
 from .model import EMPTY_JSON, MessageRecord, Role, TurnState
+from .rollover import is_full
 from .stages import TRANSITIONS, Event, Stage, next_stage
 from .transcript import Transcript
 from .turn_errors import (
@@ -48,16 +49,18 @@ from .turn_errors import (
     timed_out,
     turned_away,
 )
+from .turn_writes import Question, TurnResult, checkpoint_turn, close_turn, open_turn
 from .values import check_text, printable
 from .watch import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from .branches import Replay
     from .mailbox import Ticket
     from .model import SessionWrite, StoredSession
+    from .ports import IProvider, ProviderRequest
     from .session_actor import SessionActor
+    from .turn_writes import Replay
     from .wait import Scope
 
 T = TypeVar("T")
@@ -92,6 +95,7 @@ class Turn:
         "_replay",
         "_resumed_id",
         "_scope",
+        "_stored_conversation",
         "_ticket",
         "_transcript",
         "_tries",
@@ -136,6 +140,8 @@ class Turn:
         self._tries = 0
         self._question: MessageRecord | None = None
         self._resumed_id: str | None = None
+        # The one that the provider has made for this turn, if a checkpoint told the storage.
+        self._stored_conversation: str | None = None
         if ticket.transcript is None:
             ticket.transcript = Transcript(actor.backend)
         self._transcript = ticket.transcript
@@ -227,11 +233,14 @@ class Turn:
         self.deadline = min(until, self._ticket.deadline)
         system.turns.look_at(self.deadline)
         if self._replay is not None:
-            self._open(None)  # its question has passed the middleware before
+            self._open(self._asked_again(self._replay))  # it has passed the middleware before
         elif self._actor.system.guests.has_middleware:
             self._start(self._admit)
         else:
-            self._open(self._command())
+            command = self._command()
+            self._open(
+                Question(content=command.content, metadata=command.metadata, claim=command.claim)
+            )
 
     def _start(self, part: Callable[[], Awaitable[None]]) -> None:
         self._actor.system.executor.start(self._context, self._go_on, part)
@@ -292,7 +301,7 @@ class Turn:
             self._refuse(error)
             return
         self._context = copy_context()  # the provider sees what the middleware set there
-        self._open(SendMessage(content=content, metadata=metadata, claim=command.claim))
+        self._open(Question(content=content, metadata=metadata, claim=command.claim))
 
     def _content(self) -> str | None:
         """The message, to be handed back; None: it was none of the caller's."""
@@ -332,8 +341,17 @@ class Turn:
                 raise self._handed_back("the event loop is ending") from error
             raise MiddlewareError(f"a middleware failed: {describe(error)}") from error
 
-    def _open(self, message: SendMessage | None) -> None:
-        """Hand the first write over; without a message it is that of the replayed turn."""
+    def _asked_again(self, replay: Replay) -> Question:
+        question = replay.question
+        return Question(
+            content=question.content,
+            metadata=question.metadata,
+            claim=getattr(self._ticket.command, "claim", None),
+            replay=replay,
+        )
+
+    def _open(self, question: Question) -> None:
+        """Hand the first write over."""
         if self._interruption is not None:
             self._refuse(self._refusal())
             return
@@ -347,26 +365,22 @@ class Turn:
             actor.system.settings_saved(actor.session_id, pending)
             self._refuse(ConfigurationError(f"{error}; what was set last is dropped"))
             return
-        write = self._opening(state, message, settings)
-        stale = state.record.dirty or self._replay is not None
-        self._resumed_id = None if stale else state.record.provider_session_id
-        actor.submit_write(write, partial(self._opened, write, pending))
-
-    def _opening(
-        self, state: StoredSession, message: SendMessage | None, settings: str | None
-    ) -> SessionWrite:
-        now_us = self._actor.system.wall_clock_us()
-        keeps = self._actor.provider().keeps_conversations
-        if self._replay is not None:
-            claim = getattr(self._ticket.command, "claim", None)
-            return open_again(
-                state, self._replay, now_us, settings=settings, claim=claim, keeps=keeps
-            )
-        if message is None:
-            raise RuntimeBugError("a turn without a message")
-        return open_turn(
-            state, message, now_us, settings=settings, claim=message.claim, keeps=keeps
+        record = state.record
+        afresh = (
+            record.dirty
+            or self._replay is not None
+            or is_full(record.visible_messages + 1, actor.max_messages())
         )
+        self._resumed_id = None if afresh else record.provider_session_id
+        write = open_turn(
+            state,
+            question,
+            actor.system.wall_clock_us(),
+            afresh=afresh,
+            settings=settings,
+            keeps=actor.provider().keeps_conversations,
+        )
+        actor.submit_write(write, partial(self._opened, write, pending))
 
     def _opened(
         self, write: SessionWrite, pending: dict[str, Any], end: StoredSession | SessionError
@@ -398,12 +412,11 @@ class Turn:
 
     async def _ask(self) -> None:
         """What the provider says, and how it ends, is in the turn afterwards."""
-        actor, answer = self._actor, self._answer
+        actor = self._actor
         content = "" if self._question is None else self._question.content
-        failure: Exception | None = None
-        mine = self._generation
         try:
             request = await actor.provider_request(content, self._resumed_id)
+            provider = actor.provider()
         except SessionError as error:
             self._error = error
             return
@@ -411,11 +424,42 @@ class Turn:
             # The storage took all the time: the guest is not asked, so it cannot be too slow.
             self._error = self._out_of_time() if self._interruption is None else None
             return
+        failure = await self._listen(provider, request)
+        if may_fall_back(failure):
+            await self._ask_others(request, failure)
+        if self._answer.completed is None and self._interruption is None:
+            self._error = failure or self._out_of_time()
+
+    async def _ask_others(self, request: ProviderRequest, failure: Exception | None) -> None:
+        """Its fallbacks, one after the other, until one answers or something has arrived."""
+        actor, answer = self._actor, self._answer
+        for fallback in fallbacks_of(request.config):
+            if self.is_cancelled or not answer.is_empty:
+                return
+            other: Exception | None
+            try:
+                provider = actor.provider_named(fallback.provider)
+            except ConfigurationError as error:
+                other = error
+            else:
+                answer.falls_back(fallback, provider, failure)
+                other = await self._listen(provider, fallback.request(request))
+                if other is None:
+                    return
+            if failure is not None:
+                name = f"{fallback.provider}/{fallback.model}"
+                failure.add_note(f"the fallback {name} failed too: {describe(other)}")
+
+    async def _listen(self, provider: IProvider, request: ProviderRequest) -> Exception | None:
+        """Until the stream ends; returns what the provider raised. None also if cancelled."""
+        actor, answer = self._actor, self._answer
+        mine = self._generation
+        failure: Exception | None = None
         try:
             with actor.backend.scope() as scope:
                 self._scope = scope
                 listening = answer.receive(
-                    actor.provider(), request, lambda: mine == self._generation, self._heard
+                    provider, request, lambda: mine == self._generation, self._heard
                 )
                 await self._as_guest(listening, f"the provider {answer.provider!r}")
         except (KeyboardInterrupt, _AbandonedError):
@@ -424,8 +468,7 @@ class Turn:
             failure = answer.failure(error)
             self._note_the_end_of_the_loop()
         self._scope = None
-        if answer.completed is None and self._interruption is None:
-            self._error = failure or self._out_of_time()
+        return failure
 
     def _note_the_end_of_the_loop(self) -> None:
         if self._interruption is None and self._actor.backend.native_cancellations():
@@ -435,8 +478,13 @@ class Turn:
 
     def _heard(self) -> None:
         """Something has arrived: it is to be stored soon, unless the turn ends before."""
-        if self.checkpoint_at != math.inf or self._transcript.is_held_back:
+        if self._answer.conversation_id != self._stored_conversation:
+            self.checkpoint()  # at once: a kill in between would leave it at the provider for good
             return
+        if self.checkpoint_at == math.inf and not self._transcript.is_held_back:
+            self._look_again()
+
+    def _look_again(self) -> None:
         system = self._actor.system
         seconds = system.limits.checkpoint_seconds
         if seconds > 0:
@@ -449,12 +497,17 @@ class Turn:
         A held-back text is not stored: after a kill the user finds what the user saw.
         """
         self.checkpoint_at = math.inf
-        actor = self._actor
+        actor, answer = self._actor, self._answer
         if actor.is_writing:
-            self._heard()  # the one before is not stored yet: again, when it is time
+            self._look_again()  # the one before is not stored yet
         elif self.in_guest:
-            now_us = actor.system.wall_clock_us()
-            write = checkpoint_turn(actor.loaded_state(), self._answer.text(), now_us)
+            self._stored_conversation = answer.conversation_id
+            write = checkpoint_turn(
+                actor.loaded_state(),
+                "" if self._transcript.is_held_back else answer.text(),
+                actor.system.wall_clock_us(),
+                provider_session_id=answer.conversation_id,
+            )
             actor.submit_write(write, self._checkpointed)
 
     def _checkpointed(self, end: StoredSession | SessionError) -> None:
@@ -484,17 +537,21 @@ class Turn:
                 input_tokens=last.input_tokens,
                 output_tokens=last.output_tokens,
                 provider_message_id=last.provider_message_id,
-                provider_session_id=last.provider_session_id,
+                provider_session_id=answer.conversation_id,
                 provider_metadata=answer.metadata,
+                in_step=not answer.fell_back,
+                strays=tuple(answer.strays),
             )
         if self._error is not None:
-            return _failed(self._error)
+            return self._failed(self._error)
         return TurnResult(
             state=TurnState.INTERRUPTED,
             text=answer.text(),
             finish_reason="interrupted",
             error_code="interrupted",
             error_text=str(self._interruption),
+            provider_session_id=answer.conversation_id,
+            strays=tuple(answer.strays),
         )
 
     async def _filtered_result(self, result: TurnResult) -> TurnResult:
@@ -531,11 +588,21 @@ class Turn:
                 else error
             )
             self._error = told
-            return _failed(told)
-        return attrs.evolve(result, text=content, metadata=metadata)
+            return self._failed(told)
+        same = result.in_step and content == result.text
+        return attrs.evolve(result, text=content, metadata=metadata, in_step=same)
+
+    def _failed(self, error: Exception) -> TurnResult:
+        return TurnResult(
+            state=TurnState.FAILED,
+            error_code=printable(str(getattr(error, "code", type(error).__name__)))[:200],
+            error_text=describe(error),
+            provider_session_id=self._answer.conversation_id,
+            strays=tuple(self._answer.strays),
+        )
 
     async def _close_failed(self) -> None:
-        self._close(_failed(self._error or self._out_of_time()))
+        self._close(self._failed(self._error or self._out_of_time()))
 
     def _close(self, result: TurnResult) -> None:
         """Hand the second write over."""
@@ -558,6 +625,8 @@ class Turn:
             return
         actor = self._actor
         self._advance(_CLOSED[result.state])
+        if write.purges:
+            actor.system.purger.queued()
         answer = write.messages[0] if write.messages else None
         if answer is not None:
             self._transcript.reveal(answer.content)
@@ -629,11 +698,3 @@ class Turn:
 
     def _handed_back(self, why: str) -> RuntimeClosedError:
         return RuntimeClosedError(why, content=self._content())
-
-
-def _failed(error: Exception) -> TurnResult:
-    return TurnResult(
-        state=TurnState.FAILED,
-        error_code=printable(str(getattr(error, "code", type(error).__name__)))[:200],
-        error_text=describe(error),
-    )

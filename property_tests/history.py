@@ -112,6 +112,19 @@ class State:
         before = [(message.role.value, message.content) for message in (*system, *recent)]
         return (*before, ("user", question))
 
+    def is_full(self) -> bool:
+        """Whether the next question begins another conversation: a longer one would be too long.
+
+        Each begins with whole steps of half of `max_messages` left out, as few as will do.
+        """
+        step = max(1, self.max_messages // 2)
+
+        def left_out(messages: int) -> int:
+            return next(k for k in range(messages + 1) if messages - k * step <= self.max_messages)
+
+        asked = len(self.messages) + 1
+        return left_out(asked) != left_out(max(0, asked - 2))
+
     def without_turn(self, turn_no: int) -> State:
         """Its messages hidden."""
         rest = tuple(message for message in self.messages if message.turn_no != turn_no)
@@ -315,6 +328,8 @@ def _after(write: SessionWrite, before: State, effect: Effect) -> State:
     conversation = before.conversation
     if effect.kind in {"open", "again", "close", "note", "cleared", "rewound"}:
         conversation = None
+    if effect.kind == "conf" and int(effect.text) != before.max_messages:
+        conversation = None
     if effect.text == TurnState.COMPLETED and before.messages:
         turn_id = f"{write.after.record.session_id}/{turn_no}"
         conversation = before.resuming or conversation_of(turn_id)
@@ -338,7 +353,7 @@ def _after(write: SessionWrite, before: State, effect: Effect) -> State:
 def _resuming(before: State, effect: Effect) -> str | None:
     if effect.kind == "checkpoint":
         return before.resuming
-    return before.conversation if effect.kind == "open" else None
+    return None if effect.kind != "open" or before.is_full() else before.conversation
 
 
 def _counted(before: Counters, write: SessionWrite, effect: Effect) -> Counters:

@@ -209,6 +209,8 @@ class Explanation:
         before, state = self._log.states[start : start + 2]
         turn_id = f"{self._log.session_id}/{state.last_turn_no}"
         question, conversation = state.messages[-1].content, before.conversation
+        if before.is_full():
+            conversation = None
         if self._log.effects[start].kind == "again":
             before, conversation = before.without_turn(before.last_turn_no), None
         expected = before.prompt(question)

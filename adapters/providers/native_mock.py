@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ...actors.errors import ProviderError
-from ...actors.ports import Completed, TextDelta
+from ...actors.ports import Completed, ConversationStarted, TextDelta
 from .mock import MockProvider
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class NativeMockProvider(MockProvider):
             self.conversations[name] = texts
             while len(self.conversations) > MAX_CONVERSATIONS:
                 self.conversations.popitem(last=False)
+            yield ConversationStarted(name)
         else:
             if name not in self.conversations:
                 raise ProviderError(

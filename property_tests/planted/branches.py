@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from langswarm.core.session.actors import branches, preparation, session_actor, turn
-from langswarm.core.session.actors.branches import open_again
 from langswarm.core.session.actors.model import changed
 from langswarm.core.session.actors.session_actor import SessionActor
 from langswarm.core.session.actors.turn import Turn
+from langswarm.core.session.actors.turn_writes import open_turn
 
 from .catalogue import planted
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from langswarm.core.session.actors.model import SessionWrite, StoredSession
+    from langswarm.core.session.actors.turn_writes import Question
 
 
 @planted("G5")
@@ -25,22 +26,24 @@ def retry_forgets_to_hide() -> AbstractContextManager[object]:
     """The turn that is run again stays in the history."""
 
     def keep(*arguments: Any, **keywords: Any) -> SessionWrite:
-        return changed(open_again(*arguments, **keywords), hides=())
+        return changed(open_turn(*arguments, **keywords), hides=())
 
-    return patch.object(turn, "open_again", keep)
+    return patch.object(turn, "open_turn", keep)
 
 
 @planted("G5")
 def hidden_messages_are_counted() -> AbstractContextManager[object]:
     """The number of visible messages does not know of those that a retry hid."""
 
-    def count(state: StoredSession, *arguments: Any, **keywords: Any) -> SessionWrite:
-        write = open_again(state, *arguments, **keywords)
+    def count(
+        state: StoredSession, question: Question, *arguments: Any, **keywords: Any
+    ) -> SessionWrite:
+        write = open_turn(state, question, *arguments, **keywords)
         visible = state.record.visible_messages + 1
         record = changed(write.after.record, visible_messages=visible)
         return changed(write, after=changed(write.after, record=record))
 
-    return patch.object(turn, "open_again", count)
+    return patch.object(turn, "open_turn", count)
 
 
 @planted("G5")

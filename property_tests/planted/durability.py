@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from langswarm.core.session.actors import decisions, turn
+from langswarm.core.session.actors import turn, turn_writes
 from langswarm.core.session.actors.decisions import UpdateContext
 from langswarm.core.session.actors.errors import StorageError
 from langswarm.core.session.actors.model import Committed, Counters, Role, TurnState, changed
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from langswarm.core.session.actors.decisions import TurnResult
     from langswarm.core.session.actors.errors import SessionError
     from langswarm.core.session.actors.mailbox import Ticket
     from langswarm.core.session.actors.model import SessionWrite, StoredSession, TurnRecord
     from langswarm.core.session.actors.ports import WriteOutcome
     from langswarm.core.session.actors.preparation import Prepared
+    from langswarm.core.session.actors.turn_writes import TurnResult
 
 
 @planted("G3")
@@ -103,7 +103,7 @@ def unknown_is_failure() -> AbstractContextManager[object]:
 @planted("G4")
 def stale_conversation_is_resumed() -> AbstractContextManager[object]:
     """The provider's own conversation is gone on with after a turn that failed."""
-    close = decisions.close_turn
+    close = turn_writes.close_turn
 
     def forgive(state: StoredSession, result: TurnResult, now_us: int) -> SessionWrite:
         write = close(state, result, now_us)
@@ -116,7 +116,7 @@ def stale_conversation_is_resumed() -> AbstractContextManager[object]:
 @planted("G5")
 def counter_outside_the_commit() -> AbstractContextManager[object]:
     """A failed turn is not counted in the write that closes it."""
-    counted = decisions._counted
+    counted = turn_writes._counted
 
     def forget(
         counters: Counters, turn: TurnRecord, result: TurnResult, now_us: int, *, kept: bool
@@ -125,7 +125,7 @@ def counter_outside_the_commit() -> AbstractContextManager[object]:
             return counters
         return counted(counters, turn, result, now_us, kept=kept)
 
-    return patch.object(decisions, "_counted", forget)
+    return patch.object(turn_writes, "_counted", forget)
 
 
 @planted("G5")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from langswarm.core.session.actors import decisions, turn
+from langswarm.core.session.actors import turn, turn_writes
 from langswarm.core.session.actors.model import changed
 from langswarm.core.session.actors.supervisor import Supervisor
 from langswarm.core.session.actors.wait import current_backend
@@ -44,7 +44,7 @@ def last_come_first_admitted() -> AbstractContextManager[object]:
 @planted("G16", by="agreement")
 def finish_reasons_differ_on_trio() -> AbstractContextManager[object]:
     """On trio a finished answer is stored with another word for why it finished."""
-    close = decisions.close_turn
+    close = turn_writes.close_turn
 
     def close_in_other_words(*arguments: Any) -> SessionWrite:
         write = close(*arguments)

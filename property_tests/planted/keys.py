@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+import attrs
 from langswarm.core.session.actors import preparation, session_actor, turn
-from langswarm.core.session.actors.branches import Replay, open_again
 from langswarm.core.session.actors.idempotency import ClaimKey
 from langswarm.core.session.actors.model import TurnState, changed
 from langswarm.core.session.actors.preparation import needs_preparation
 from langswarm.core.session.actors.session_actor import SessionActor
 from langswarm.core.session.actors.storage_actor import StorageActor
 from langswarm.core.session.actors.supervisor import Supervisor
+from langswarm.core.session.actors.turn_writes import Replay, open_turn
 
 from .catalogue import planted, together
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from langswarm.core.session.actors.mailbox import Ticket
     from langswarm.core.session.actors.model import Claim, SessionWrite, StoredSession, TurnRecord
     from langswarm.core.session.actors.preparation import Prepared
+    from langswarm.core.session.actors.turn_writes import Question
 
 
 @planted("G7")
@@ -128,7 +130,11 @@ def interrupted_turns_are_doubled() -> AbstractContextManager[object]:
 def a_turn_run_again_loses_its_key() -> AbstractContextManager[object]:
     """Only the first turn under a key is stored with it."""
 
-    def without(*arguments: Any, **keywords: Any) -> SessionWrite:
-        return changed(open_again(*arguments, **keywords), claim=None)
+    def without(
+        state: StoredSession, question: Question, *arguments: Any, **keywords: Any
+    ) -> SessionWrite:
+        if question.replay is not None:
+            question = attrs.evolve(question, claim=None)
+        return open_turn(state, question, *arguments, **keywords)
 
-    return patch.object(turn, "open_again", without)
+    return patch.object(turn, "open_turn", without)

@@ -10,7 +10,6 @@ from unittest.mock import patch
 import anyio.lowlevel
 import attrs
 from langswarm.core.session.actors import turn
-from langswarm.core.session.actors.decisions import close_turn
 from langswarm.core.session.actors.errors import TurnInterruptedError
 from langswarm.core.session.actors.mailbox import Mailbox
 from langswarm.core.session.actors.model import TurnState
@@ -18,6 +17,7 @@ from langswarm.core.session.actors.session_actor import SessionActor
 from langswarm.core.session.actors.supervisor import Supervisor
 from langswarm.core.session.actors.transcript import Transcript
 from langswarm.core.session.actors.turn import Turn
+from langswarm.core.session.actors.turn_writes import close_turn
 from langswarm.core.session.runtime.session import Session
 from langswarm.core.session.runtime.turn_stream import Cursor, TurnStream, TurnText
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from langswarm.core.session.actors.decisions import TurnResult
     from langswarm.core.session.actors.errors import SessionError
     from langswarm.core.session.actors.mailbox import Ticket
     from langswarm.core.session.actors.model import SessionWrite, StoredSession
+    from langswarm.core.session.actors.turn_writes import TurnResult
 
 
 @planted("G9")
