@@ -109,12 +109,7 @@ def register_provider(name: str, factory: ProviderFactory) -> None:
     Raises ConfigurationError if the name is taken, is not made of 1 to 100 letters, digits, dots,
     hyphens and underscores, or if the factory cannot be called.
     """
-    given: object = name
-    if not isinstance(given, str) or not _NAME.fullmatch(given):
-        raise ConfigurationError(
-            f"a provider's name is 1 to 100 letters, digits, '.', '-' and '_', and begins with a "
-            f"letter or a digit; not {name!r}"
-        )
+    _check_name(name)
     if name in _BUILT_IN:
         raise ConfigurationError(
             f"the provider {name!r} is built in; to put an object of your own in its place, give "
@@ -127,6 +122,14 @@ def register_provider(name: str, factory: ProviderFactory) -> None:
             f"the factory of the provider {name!r} must be callable, not {_kind_of(factory)}"
         )
     _registered[name] = factory
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"a provider's name is 1 to 100 letters, digits, '.', '-' and '_', and begins with a "
+            f"letter or a digit; not {name!r}"
+        )
 
 
 def unregister_provider(name: str) -> None:

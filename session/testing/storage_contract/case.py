@@ -3,31 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import anyio
 import attrs
 from langswarm.core.session.actors.errors import StorageError
 from langswarm.core.session.actors.model import Committed
 from langswarm.core.session.actors.ports import ISessionStorage
+from langswarm.core.session.testing.expectations import (
+    UnmetError,
+    expect,
+    expect_equal,
+    first_of,
+    present,
+    shown,
+)
 
 if TYPE_CHECKING:
     from langswarm.core.session.testing.simulation import Backend
 
+__all__ = [
+    "ContractBrokenError",
+    "Make",
+    "Part",
+    "StorageCase",
+    "expect",
+    "expect_closed",
+    "expect_committed",
+    "expect_equal",
+    "expect_failed",
+    "present",
+]
+
 Make = Callable[[], ISessionStorage]
-T = TypeVar("T")
 
 _CASE_SECONDS = 30.0
 _CLOSE_SECONDS = 10.0
-_SHOWN_CHARACTERS = 800
 
 
 class ContractBrokenError(AssertionError):
     """A storage broke a promise of its port: which one, what was expected, what was found."""
-
-
-class _UnmetError(Exception):
-    """What a case found out; `StorageCase.check` makes a ContractBrokenError of it."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -57,8 +72,8 @@ class StorageCase:
         try:
             anyio.run(self._run, make, backend=backend)
         except Exception as error:  # noqa: BLE001 - raised again, with the name of the case
-            cause = _first_of(error)
-            if isinstance(cause, _UnmetError):
+            cause = first_of(error)
+            if isinstance(cause, UnmetError):
                 notes = getattr(cause, "__notes__", ())
                 text = "\n".join([self._heading(), str(cause), *notes])
                 raise ContractBrokenError(text) from cause
@@ -115,7 +130,7 @@ async def _close_beside(broken: BaseException, made: list[ISessionStorage]) -> N
     try:
         await _close_all(made)
     except Exception as error:  # noqa: BLE001 - told in a note
-        cause = _first_of(broken) if isinstance(broken, Exception) else broken
+        cause = first_of(broken) if isinstance(broken, Exception) else broken
         cause.add_note(f"and close() failed: {error!r}")
 
 
@@ -157,39 +172,18 @@ class Part:
 # ---------------------------------------------------------------- expectations
 
 
-def expect(what: str, holds: bool, found: object) -> None:  # noqa: FBT001 - reads as a sentence
-    """That something holds, which `found` shows it does not."""
-    if not holds:
-        raise _UnmetError(f"expected: {what}\nfound:    {_shown(found)}")
-
-
-def expect_equal(what: str, found: object, expected: object) -> None:
-    """That exactly this is found."""
-    if found != expected:
-        raise _UnmetError(
-            f"wrong:    {what}\nexpected: {_shown(expected)}\nfound:    {_shown(found)}"
-        )
-
-
-def present(what: str, found: T | None) -> T:
-    """That it is there."""
-    if found is None:
-        raise _UnmetError(f"expected: {what}\nfound:    None")
-    return found
-
-
 def expect_committed(what: str, outcome: object) -> Committed:
     """That the outcome of a write is Committed."""
     if not isinstance(outcome, Committed):
-        raise _UnmetError(f"expected: {what}: Committed\nfound:    {_shown(outcome)}")
+        raise UnmetError(f"expected: {what}: Committed\nfound:    {shown(outcome)}")
     return outcome
 
 
 def expect_failed(what: str, outcome: object) -> StorageError:
     """That the outcome of a write is a StorageError which says that nothing of it is stored."""
     if not isinstance(outcome, StorageError) or outcome.outcome != "failed":
-        raise _UnmetError(
-            f'expected: {what}: a StorageError(outcome="failed")\nfound:    {_shown(outcome)}'
+        raise UnmetError(
+            f'expected: {what}: a StorageError(outcome="failed")\nfound:    {shown(outcome)}'
         )
     return outcome
 
@@ -202,22 +196,7 @@ async def expect_closed(what: str, call: Callable[[], Awaitable[object]]) -> Non
         expect_equal(f"{what} on a storage that is not open", error.code, "closed")
         expect_equal(f"{what} on a storage that is not open", error.outcome, "failed")
         return
-    raise _UnmetError(
+    raise UnmetError(
         f'expected: {what} on a storage that is not open raises StorageError(code="closed")\n'
-        f"found:    it returned {_shown(found)}"
+        f"found:    it returned {shown(found)}"
     )
-
-
-def _first_of(error: Exception) -> Exception:
-    """The first exception of a task group, or this one."""
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    return error  # pyright: ignore[reportUnknownVariableType]
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    if len(text) <= _SHOWN_CHARACTERS:
-        return text
-    half = _SHOWN_CHARACTERS // 2
-    return f"{text[:half]} ... {text[-half:]} ({len(text)} characters)"
