@@ -43,6 +43,7 @@ class Fallback:
             model=self.model,
             config={**shared, **self.config},
             provider_session_id=None,
+            is_single=True,
         )
 
 

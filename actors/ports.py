@@ -195,6 +195,8 @@ class ProviderRequest:
     """The session's provider_config and what `session.provider_session` has set since."""
     provider_session_id: str | None
     """The provider's own conversation, where it keeps one; None: start afresh."""
+    is_single: bool = False
+    """Nobody goes on with a conversation that is begun here: the provider need not keep one."""
 
 
 @attrs.frozen

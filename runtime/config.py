@@ -7,10 +7,14 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, cast
 
 from ..actors.errors import ConfigurationError, InvalidMessageError
+from ..actors.fallback import KEY as FALLBACKS
+from ..actors.fallback import check_fallbacks
 from ..actors.values import check_text, encode_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
+
+    from ..actors.ports import IProvider
 
 _NAME_BYTES = 1_000
 _DESCRIPTION_BYTES = 16_000
@@ -89,8 +93,13 @@ def session_config_text(given: object, *, max_bytes: int, none_removes: bool = F
     return _encoded(checked, "session_config", max_bytes)
 
 
-def provider_config_text(given: object, *, max_bytes: int) -> str:
-    """The JSON text of a provider_config. It is stored, so keys of an API do not belong in it."""
+def provider_config_text(
+    given: object, provider: str, providers: Mapping[str, IProvider], *, max_bytes: int
+) -> str:
+    """The JSON text of a provider_config, checked by the provider and those that it falls back to.
+
+    It is stored, so keys of an API do not belong in it.
+    """
     if not isinstance(given, Mapping):
         raise ConfigurationError(f"provider_config must be a mapping, not {given!r}")
     config = cast("Mapping[str, object]", given)
@@ -100,7 +109,12 @@ def provider_config_text(given: object, *, max_bytes: int) -> str:
                 f"provider_config has {key!r}, but it is stored with the session; "
                 "give keys to the manager, in providers="
             )
-    return _encoded(config, "provider_config", max_bytes)
+    text = _encoded(config, "provider_config", max_bytes)
+    own = {key: value for key, value in config.items() if key != FALLBACKS}
+    providers[provider].check_config(own)
+    for fallback in check_fallbacks(config, providers):
+        providers[fallback.provider].check_config(fallback.config)
+    return text
 
 
 def _encoded(value: Mapping[str, Any], what: str, max_bytes: int) -> str:

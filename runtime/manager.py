@@ -166,7 +166,10 @@ class Manager:
             model: what the provider is asked for.
             session_config: name, description, tags, max_messages (how much of the history the
                 provider sees; default 100).
-            provider_config: JSON values for the provider. They are stored: no keys in here.
+            provider_config: JSON values for the provider. They are stored: no keys in here. And
+                `fallbacks`: a list of up to 10 (provider, model) or (provider, model,
+                provider_config), asked in this order while the provider is overloaded or cannot be
+                reached, as long as nothing of its answer has arrived.
             session_id: default: 128 random bits.
             idempotency_key: the same key and arguments of the same user give the same session,
                 also after a restart (G7).
@@ -183,7 +186,7 @@ class Manager:
             provider=provider,
             model=_id(model, "model"),
             config=self._session_config(session_config),
-            provider_config=self._provider_config(provider_config),
+            provider_config=self._provider_config(provider, provider_config),
         )
         if idempotency_key is not None:
             from .claims import claimed_creation  # noqa: PLC0415 - most never need it
@@ -298,13 +301,14 @@ class Manager:
         limit = self._anchor.host.limits.max_config_bytes
         return session_config_text(given, max_bytes=limit)
 
-    def _provider_config(self, given: Mapping[str, Any] | None) -> str:
+    def _provider_config(self, provider: str, given: Mapping[str, Any] | None) -> str:
         if not given:
             return EMPTY_JSON
         from .config import provider_config_text  # noqa: PLC0415 - most sessions never need it
 
-        limit = self._anchor.host.limits.max_config_bytes
-        return provider_config_text(given, max_bytes=limit)
+        host = self._anchor.host
+        limit = host.limits.max_config_bytes
+        return provider_config_text(given, provider, host.providers, max_bytes=limit)
 
     def _handle(self, record: SessionRecord) -> Session:
         header = self._anchor.host.header(record.session_id)

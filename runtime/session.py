@@ -489,6 +489,16 @@ class Session:
         """The session_config as last committed; keys that were never set are not in it."""
         return _present_config(await self._stored())
 
+    async def get_provider_metadata(self) -> dict[str, Any]:
+        """What the provider knows of this session's conversation, asked for now; {}: nothing.
+
+        Raises ProviderError, and ConfigurationError if the manager has no such provider.
+        """
+        from .provider_metadata import read_provider_metadata  # noqa: PLC0415 - rarely needed
+
+        state = await self._stored()
+        return await read_provider_metadata(self._anchor.host, state)
+
     async def get_metrics(self) -> SessionMetrics:
         """Lifetime figures of the session as last committed."""
         return metrics_of((await self._stored()).record)

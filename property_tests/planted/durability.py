@@ -113,6 +113,17 @@ def stale_conversation_is_resumed() -> AbstractContextManager[object]:
     return patch.object(turn, "close_turn", forgive)
 
 
+@planted("G4")
+def full_conversation_is_resumed() -> AbstractContextManager[object]:
+    """The provider's own conversation grows beyond `max_messages`."""
+
+    def never(messages: int, max_messages: int) -> bool:
+        del messages, max_messages
+        return False
+
+    return patch.object(turn, "is_full", never)
+
+
 @planted("G5")
 def counter_outside_the_commit() -> AbstractContextManager[object]:
     """A failed turn is not counted in the write that closes it."""

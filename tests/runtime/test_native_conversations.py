@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from langswarm.core.session import ProviderError, create_session_manager
+from langswarm.core.session import (
+    ISessionMiddleware,
+    ProviderError,
+    SessionContext,
+    SessionError,
+    SessionMessage,
+    create_session_manager,
+)
 from langswarm.core.session.providers import NativeMockProvider, fault, hang
 from langswarm.core.session.testing import SimulatedDisk, SimulatedStorage
 
@@ -143,3 +150,98 @@ async def test_a_deletion_that_hangs_holds_nobody_up() -> None:
         assert provider.tries == 1
         before = anyio.current_time()
     assert anyio.current_time() - before <= 40
+
+
+@on_a_virtual_clock
+async def test_a_conversation_that_a_killed_turn_began_is_deleted() -> None:
+    """It is stored before the answer comes: a kill leaves nothing behind at the provider."""
+    provider = Counting()
+    disk = SimulatedDisk()
+    storage = SimulatedStorage(disk)
+    manager = virtual_manager(storage, provider)
+    session = await native_session(manager)
+    session.provider_session.set_script([hang()])
+    ticket = session.submit("1")
+    await until(lambda: bool(provider.conversations))
+    await anyio.sleep(0.5)  # less than checkpoint_seconds
+    [old] = provider.conversations
+    storage.die()
+    await manager.aclose(drain_seconds=0)
+    with pytest.raises(SessionError):
+        await ticket
+    async with virtual_manager(SimulatedStorage(disk), provider) as manager:
+        session = await manager.get_session("s")
+        await session.send_message("2")
+        await anyio.sleep(1)
+        assert provider.deleted == [old]
+
+
+async def test_a_conversation_that_a_failed_turn_began_is_deleted(store: Store) -> None:
+    """The turn failed before any other word: what it began is known all the same."""
+    provider = Counting()
+    async with store.manager(providers={"native": provider}) as manager:
+        session = await native_session(manager)
+        session.provider_session.set_script([fault("refused")])
+        with pytest.raises(ProviderError):
+            await session.send_message("1")
+        [old] = provider.conversations
+        await session.send_message("2")
+        await until(lambda: provider.deleted == [old])
+
+
+async def test_an_answer_that_middleware_changed_is_not_gone_on_with(store: Store) -> None:
+    """The provider's conversation holds what was taken out: the next one begins without it."""
+
+    class Redact(ISessionMiddleware):
+        async def process_message(
+            self, session_id: str, message: SessionMessage, context: SessionContext
+        ) -> SessionMessage:
+            if message.role == "assistant":
+                message.content = message.content.replace("secret", "...")
+            return message
+
+    provider = Counting()
+    async with store.manager(providers={"native": provider}, middleware=[Redact()]) as manager:
+        session = await native_session(manager)
+        await session.send_message("plain")
+        first = session.provider_session_id
+        await session.send_message("secret")
+        assert session.provider_session_id == first
+        await session.send_message("more")
+        second = session.provider_session_id
+        assert second != first
+        assert provider.conversations[second or ""] == await contents(session)
+        await until(lambda: provider.deleted == [first])
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4, 7, 10])
+async def test_a_conversation_never_holds_more_than_max_messages(store: Store, most: int) -> None:
+    """`max_messages` rolls over to a new one, with half of what it may hold and not each time."""
+    provider = Counting()
+    async with store.manager(providers={"native": provider}) as manager:
+        session = await manager.create_session(
+            "ada", "native", "m", session_config={"max_messages": most}
+        )
+        names: list[str | None] = []
+        for number in range(30):
+            await session.send_message(f"{number}")
+            name = session.provider_session_id
+            names.append(name)
+            held = provider.conversations[name or ""]
+            assert held == (await contents(session))[-len(held) :]
+            assert len(held) - 1 <= most, "the answer is not sent"
+        turns = len(names)
+        assert len(set(names)) <= min(turns, 2 * turns / max(1, most // 2) + 1)
+        await until(lambda: provider.deleted == list(dict.fromkeys(names))[:-1])
+
+
+async def test_fewer_max_messages_give_up_a_conversation_that_is_too_long(store: Store) -> None:
+    """What was sent under the old limit is not gone on with."""
+    provider = Counting()
+    async with store.manager(providers={"native": provider}) as manager:
+        session = await native_session(manager)
+        for number in range(10):
+            await session.send_message(f"{number}")
+        await session.update_config({"max_messages": 8})
+        await session.send_message("last")
+        assert len(provider.conversations[session.provider_session_id or ""]) <= 9

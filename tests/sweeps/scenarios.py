@@ -174,6 +174,7 @@ SCENARIOS = {
     "Session.get_message": _session("get_message", "s/1"),
     "Session.get_messages": _session("get_messages", 3),
     "Session.get_metrics": _session("get_metrics"),
+    "Session.get_provider_metadata": _session("get_provider_metadata"),
     "Session.fork": Scenario(call=_fork, again=(SessionExistsError,), unchecked=True),
     "Session.refresh": _session("refresh"),
     "Session.regenerate": Scenario(call=_regenerate, before=_send_first, unchecked=True),
