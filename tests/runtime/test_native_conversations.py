@@ -169,6 +169,8 @@ async def test_a_conversation_that_a_killed_turn_began_is_deleted() -> None:
     await manager.aclose(drain_seconds=0)
     with pytest.raises(SessionError):
         await ticket
+    with pytest.raises(SessionError):
+        await ticket
     async with virtual_manager(SimulatedStorage(disk), provider) as manager:
         session = await manager.get_session("s")
         await session.send_message("2")
