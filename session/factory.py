@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
     from langswarm.core.session.runtime.guests import ISessionLifecycleHook, ISessionMiddleware
 
-_PLANNED_PROVIDERS = ("openai", "openai_chat", "anthropic")
-
-
 class SessionManager(Manager):
     """All sessions of one storage, on one event loop at a time.
 
@@ -30,8 +27,10 @@ class SessionManager(Manager):
         storage: "memory" (the default: nothing outlives the process), "sqlite", a name that was
             registered with `StorageFactory`, or a storage object.
         storage_config: keywords for the storage, where it is given by name.
-        providers: provider objects by the name that sessions ask for. "mock" is always there;
-            None as its value means just that.
+        providers: what sessions are answered by, under the name that they ask for: for "openai",
+            "openai_chat" and "anthropic" a key, None for the key in the environment, or a mapping
+            {"api_key": ..., "base_url": ..., "timeout": ...}; under any name a provider object, or
+            what a factory of `register_provider` takes. "mock" is always there.
         middleware: see every user message and every answer, in this order.
         hooks: are told what happened, in this order.
         event_previews: put the beginning of messages into events; off, since events travel.
@@ -107,17 +106,10 @@ def _providers(given: Mapping[str, Any]) -> dict[str, IProvider]:
     for name, value in given.items():
         if isinstance(value, IProvider):
             providers[name] = value
-        elif name == "mock" and value is None:
-            continue
-        elif name in _PLANNED_PROVIDERS:
-            raise ConfigurationError(
-                f"the provider {name!r} is not part of this version yet; until it is, pass an "
-                f"object of your own that implements IProvider: providers={{{name!r}: ...}}"
-            )
         else:
-            raise ConfigurationError(
-                f"providers[{name!r}] must be an object that implements IProvider"
-            )
+            from langswarm.core.session.providers import build_provider  # noqa: PLC0415 - rare
+
+            providers[name] = build_provider(name, value)
     providers.setdefault("mock", MockProvider())
     return providers
 
