@@ -72,7 +72,7 @@ class Exchange:
     async def play(self, reply: Reply) -> None:
         try:
             if self._fault.processed:
-                reply = _processed(reply)
+                reply = processed(reply)
             await self._come_to(BEFORE_HEADERS)
             match reply:
                 case Whole():
@@ -168,7 +168,7 @@ class Exchange:
         await asyncio.Event().wait()
 
 
-def _processed(reply: Reply) -> Reply:
+def processed(reply: Reply) -> Reply:
     """Everything that the request changes is changed."""
     match reply:
         case Whole():

@@ -61,6 +61,8 @@ class Fault:
     """The body is written in chunks of so many bytes."""
     pace: Gate | float | None = None
     """Before each chunk: a gate to pass, or seconds to wait."""
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    """Sent in addition."""
 
     def __and__(self, other: Fault) -> Fault:
         return Fault(
@@ -69,6 +71,7 @@ class Fault:
             actions=(*self.actions, *other.actions),
             write_bytes=self.write_bytes or other.write_bytes,
             pace=self.pace if self.pace is not None else other.pace,
+            headers={**self.headers, **other.headers},
         )
 
 
@@ -139,6 +142,11 @@ def huge_body(size: int = 100_000_000, *, content_type: str = "application/json"
 
     reply = Raw(content=start, headers={"content-type": content_type})
     return Fault(reply=reply, actions=((Point("event", 1), flood),))
+
+
+def with_headers(**headers: str) -> Fault:
+    """No fault: the answer as it is, with more headers: `with_headers(retry_after="1")`."""
+    return Fault(headers=_named(headers))
 
 
 # ---------------------------------------------------------------- the connection

@@ -8,6 +8,7 @@ import attrs
 
 from .answers import count, text_of
 from .replies import Event, Stream, Whole, anthropic_error, whole
+from .threads import thread_turn
 from .values import as_array, as_object
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from .answers import Answer, Asked
     from .replies import Reply
     from .state import Call
+    from .threads import Said, ThreadTurn
     from .values import Json
 
 MAX_BREAKPOINTS = 4
@@ -33,13 +35,15 @@ class Rules:
 
 
 def create(call: Call) -> Reply:
-    messages = _checked(call)
+    _check_fields(call)
     _check_max_tokens(call)
+    turn = thread_turn(call)
+    before = [] if turn is None else turn.before
+    messages = _checked_messages(call, before)
     model: str = call.body["model"]
-    system = text_of(call.body.get("system"))
-    shown = [*([("system", system)] if system else []), *messages]
+    shown = [*before, *_system(call), *messages]
     asked, answer = call.ask(model, shown, call.body["max_tokens"])
-    message = _Message(call.state.ids.new("msg"), asked, answer)
+    message = _Message(call.state.ids.new("msg"), asked, answer, turn)
     if call.body.get("stream"):
         return Stream(events=message.events())
     if answer.finish == "failed":
@@ -48,16 +52,22 @@ def create(call: Call) -> Reply:
 
 
 def count_tokens(call: Call) -> Whole:
-    messages = _checked(call)
+    _check_fields(call)
+    said = [*_system(call), *_checked_messages(call, [])]
+    return whole({"input_tokens": count(text for _, text in said)})
+
+
+def _system(call: Call) -> Said:
+    """As text or as blocks."""
     system = text_of(call.body.get("system"))
-    return whole({"input_tokens": count([system, *(text for _, text in messages)])})
+    return [("system", system)] if system else []
 
 
 def _refusal(message: str) -> Exception:
     return anthropic_error(400, "invalid_request_error", message)
 
 
-def _checked(call: Call) -> list[tuple[str, str]]:
+def _check_fields(call: Call) -> None:
     body = call.body
     version = call.seen.headers.get("anthropic-version")
     if version is None:
@@ -76,7 +86,6 @@ def _checked(call: Call) -> list[tuple[str, str]]:
             f"A maximum of {MAX_BREAKPOINTS} blocks with cache_control may be provided. "
             f"Found {_breakpoints(body)}."
         )
-    return _checked_messages(call)
 
 
 def _check_max_tokens(call: Call) -> None:
@@ -87,11 +96,12 @@ def _check_max_tokens(call: Call) -> None:
         raise _refusal("max_tokens: Input should be greater than or equal to 1")
 
 
-def _checked_messages(call: Call) -> list[tuple[str, str]]:
+def _checked_messages(call: Call, before: Said) -> Said:
+    """Its new messages, which follow what a thread holds."""
     given: list[Json] = call.body["messages"]
-    if not given:
+    if not given and not before:
         raise _refusal("messages: at least one message is required")
-    found: list[tuple[str, str]] = []
+    found: Said = before[-1:]
     for number, each in enumerate(given):
         role, text = each.get("role"), text_of(each.get("content"))
         if role not in {"user", "assistant"}:
@@ -104,9 +114,10 @@ def _checked_messages(call: Call) -> list[tuple[str, str]]:
                 f'multiple "{role}" roles in a row'
             )
         found.append((str(role), text))
-    if found[0][0] != "user":
+    new = found[len(before[-1:]) :]
+    if not before and new[0][0] != "user":
         raise _refusal('messages: first message must use the "user" role')
-    return found
+    return new
 
 
 def _breakpoints(value: object) -> int:
@@ -118,10 +129,20 @@ def _breakpoints(value: object) -> int:
 
 
 class _Message:
-    def __init__(self, message_id: str, asked: Asked, answer: Answer) -> None:
+    def __init__(
+        self, message_id: str, asked: Asked, answer: Answer, turn: ThreadTurn | None
+    ) -> None:
         self._id = message_id
         self._asked = asked
         self._answer = answer
+        self._turn = turn
+
+    def _complete(self) -> None:
+        """Only a whole reply that is no refusal is held."""
+        refused = self._stop["stop_reason"] == "refusal"
+        if self._turn is not None and not refused:
+            reply = ("assistant", self._answer.said)
+            self._turn.complete(self._id, [*self._asked.messages, reply])
 
     @property
     def _stop(self) -> Json:
@@ -158,6 +179,7 @@ class _Message:
 
     def whole(self) -> Json:
         answer = self._answer
+        self._complete()
         content: list[Json] = []
         if answer.thinking:
             content.append({"type": "thinking", "thinking": answer.thinking, "signature": "c2ln"})
@@ -196,6 +218,7 @@ class _Message:
             return
         yield _event("content_block_stop", index=index)
         yield _event("message_delta", delta=self._stop, usage=self._usage(answer.tokens_out()))
+        self._complete()
         yield _event("message_stop")
 
 

@@ -11,7 +11,7 @@ from .replies import Event, Stream, Whole, openai_error, whole
 from .state import now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .answers import Answer, Asked
     from .conversations import Conversation
@@ -29,6 +29,7 @@ class Stored:
     """Its own input."""
     history: list[Json]
     """Everything before the input."""
+    finish: Callable[[], object]
 
 
 class Responses:
@@ -44,13 +45,19 @@ class Responses:
 
 def create(call: Call) -> Reply:
     run = _Run(call)
+    if call.body.get("background"):
+        return whole(run.postponed())
     if call.body.get("stream"):
         return Stream(events=run.events())
     return Whole(body=run.finished)
 
 
 def retrieve(call: Call) -> Whole:
-    return whole(call.state.responses.get(call.arguments[0]).body)
+    """One that runs in the background is finished when it is asked for."""
+    stored = call.state.responses.get(call.arguments[0])
+    if stored.body["status"] == "queued":
+        stored.finish()
+    return whole(stored.body)
 
 
 def delete(call: Call) -> Whole:
@@ -92,7 +99,7 @@ class _Run:
         self._response = self._new(body)
         if self._response["store"]:
             self._state.responses.by_id[self._response["id"]] = Stored(
-                body=self._response, items=self._items, history=self._history
+                body=self._response, items=self._items, history=self._history, finish=self.finished
             )
 
     # ------------------------------------------------------------ what it is asked
@@ -174,6 +181,11 @@ class _Run:
         }
 
     # ------------------------------------------------------------ what it says
+
+    def postponed(self) -> Json:
+        """In the background: it waits, and can be cancelled."""
+        self._response["status"] = "queued"
+        return dict(self._response)
 
     def finished(self) -> Json:
         for _ in self.events():

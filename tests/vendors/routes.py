@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from . import chat, conversations, messages, responses
+from . import assistants, chat, conversations, messages, responses
 from .replies import anthropic_error, openai_error
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _ID = "([^/]+)"
 _CONVERSATION = f"/v1/conversations/{_ID}"
 _RESPONSE = f"/v1/responses/{_ID}"
+_THREAD = f"/v1/threads/{_ID}"
 
 _TABLE: list[tuple[str, str, Handler]] = [
     ("POST", "/v1/conversations", conversations.create),
@@ -35,6 +36,15 @@ _TABLE: list[tuple[str, str, Handler]] = [
     ("POST", f"{_RESPONSE}/cancel", responses.cancel),
     ("GET", f"{_RESPONSE}/input_items", responses.input_items),
     ("POST", "/v1/chat/completions", chat.create),
+    ("POST", "/v1/threads", assistants.create),
+    ("GET", _THREAD, assistants.retrieve),
+    ("POST", _THREAD, assistants.update),
+    ("DELETE", _THREAD, assistants.delete),
+    ("POST", f"{_THREAD}/messages", assistants.create_message),
+    ("GET", f"{_THREAD}/messages", assistants.list_messages),
+    ("POST", f"{_THREAD}/runs", assistants.create_run),
+    ("GET", f"{_THREAD}/runs/{_ID}", assistants.retrieve_run),
+    ("POST", f"{_THREAD}/runs/{_ID}/cancel", assistants.cancel_run),
     ("POST", "/v1/messages", messages.create),
     ("POST", "/v1/messages/count_tokens", messages.count_tokens),
 ]

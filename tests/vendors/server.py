@@ -12,11 +12,11 @@ import attrs
 
 from . import routes
 from .answers import echo
-from .exchange import Exchange, Outlet
+from .exchange import Exchange, Outlet, processed
 from .faults import Fault, hold
 from .gates import PATIENCE_SECONDS, Gate
 from .http1 import BadRequest, HttpRequest, RequestParser
-from .replies import Raw, Stream, VendorError, whole
+from .replies import VendorError, whole
 from .state import Call, State
 
 if TYPE_CHECKING:
@@ -346,7 +346,7 @@ class Connection(asyncio.Protocol):
         fault = server.fault_for(seen)
         call = Call(seen=seen, state=server.state, answer=server.answer)
         outcome = "failed"
-        exchange = Exchange(outlet, fault, {**call.headers(), **server.headers})
+        exchange = Exchange(outlet, fault, {**call.headers(), **server.headers, **fault.headers})
         reply: Reply | None = None
         try:
             reply = fault.reply or _reply_of(call)
@@ -354,9 +354,8 @@ class Connection(asyncio.Protocol):
             outcome = "answered"
         except asyncio.CancelledError:
             outcome = "aborted"
-            if server.finishes_aborted and isinstance(reply, Stream):
-                for _ in reply.events:
-                    pass
+            if server.finishes_aborted and reply is not None:
+                processed(reply)
         except Exception as error:  # noqa: BLE001 - told when the server is left
             server.failures.append(error)
             outlet.reset()
@@ -386,6 +385,3 @@ def _reply_of(call: Call) -> Reply:
 def vendor_server(*, record: bool = True) -> VendorServer:
     """A server: `with vendor_server() as server:`. `record=False`: it keeps no requests."""
     return VendorServer(record=record)
-
-
-__all__ = ["Raw", "Seen", "VendorServer", "vendor_server"]

@@ -40,10 +40,12 @@ class State:
 
     def __init__(self) -> None:
         # Here, since each of these knows how to read a Call.
+        from .assistants import Assistants  # noqa: PLC0415
         from .chat import Dialect  # noqa: PLC0415
         from .conversations import Conversations  # noqa: PLC0415
         from .messages import Rules  # noqa: PLC0415
         from .responses import Responses  # noqa: PLC0415
+        from .threads import Threads  # noqa: PLC0415
 
         self.ids = Ids()
         self.key: str | None = None
@@ -52,6 +54,8 @@ class State:
         self.responses = Responses()
         self.chat = Dialect()
         self.messages = Rules()
+        self.threads = Threads()
+        self.assistants = Assistants()
 
 
 @attrs.define(kw_only=True)
@@ -72,6 +76,12 @@ class Call:
     @property
     def is_anthropic(self) -> bool:
         return self.seen.path.startswith("/v1/messages")
+
+    @property
+    def betas(self) -> set[str]:
+        """What `anthropic-beta` names."""
+        named = self.seen.headers.get("anthropic-beta", "")
+        return {each.strip() for each in named.split(",") if each.strip()}
 
     def headers(self) -> dict[str, str]:
         """What is sent with each answer."""
