@@ -13,7 +13,6 @@ abandoned: what is being written must be known before anyone is answered.
 
 from __future__ import annotations
 
-import logging
 import math
 from contextvars import copy_context
 from functools import partial
@@ -23,6 +22,7 @@ import anyio
 import attrs
 
 from .answer import Answer, describe
+from .checkpoints import Checkpoints
 from .decisions import SendMessage
 from .errors import (
     ConfigurationError,
@@ -49,7 +49,7 @@ from .turn_errors import (
     timed_out,
     turned_away,
 )
-from .turn_writes import Question, TurnResult, checkpoint_turn, close_turn, open_turn
+from .turn_writes import Question, TurnResult, close_turn, open_turn
 from .values import check_text, printable
 from .watch import Watched
 
@@ -64,8 +64,6 @@ if TYPE_CHECKING:
     from .wait import Scope
 
 T = TypeVar("T")
-
-logger = logging.getLogger("langswarm.core.session")
 
 _RETRY_PAUSES_SECONDS = (0.05, 0.25)
 _CLOSED = {
@@ -84,10 +82,8 @@ class Turn:
 
     __slots__ = (
         "_actor",
-        "_after_checkpoint",
         "_answer",
         "_context",
-        "_doubt",
         "_error",
         "_generation",
         "_interruption",
@@ -95,12 +91,11 @@ class Turn:
         "_replay",
         "_resumed_id",
         "_scope",
-        "_stored_conversation",
         "_ticket",
         "_transcript",
         "_tries",
         "began_at",
-        "checkpoint_at",
+        "checkpoints",
         "deadline",
         "in_guest",
         "is_cancelled",
@@ -129,19 +124,11 @@ class Turn:
         self.is_waiting = False
         # When the guest must end. The supervisor watches it, so there is no timer per turn.
         self.deadline = ticket.deadline
-        # When what has arrived is to be stored; inf: nothing new has.
-        self.checkpoint_at = math.inf
-        # What waits for the checkpoint that is being written: one write at a time.
-        self._after_checkpoint: Callable[[], None] | None = None
-        # Why it is not known which revision is stored, so that nothing more can be written.
-        self._doubt: SessionError | None = None
         # Invariant: whether the guest's scope is cancelled; without one, no guest is begun.
         self.is_cancelled = False
         self._tries = 0
         self._question: MessageRecord | None = None
         self._resumed_id: str | None = None
-        # The one that the provider has made for this turn, if a checkpoint told the storage.
-        self._stored_conversation: str | None = None
         if ticket.transcript is None:
             ticket.transcript = Transcript(actor.backend)
         self._transcript = ticket.transcript
@@ -149,6 +136,7 @@ class Turn:
         self._answer = Answer(
             actor.loaded_state().record.provider, actor.system.limits, self._transcript
         )
+        self.checkpoints = Checkpoints(actor, self._answer, self._transcript)
         self._error: Exception | None = None
 
     @property
@@ -459,7 +447,7 @@ class Turn:
             with actor.backend.scope() as scope:
                 self._scope = scope
                 listening = answer.receive(
-                    provider, request, lambda: mine == self._generation, self._heard
+                    provider, request, lambda: mine == self._generation, self.checkpoints.heard
                 )
                 await self._as_guest(listening, f"the provider {answer.provider!r}")
         except (KeyboardInterrupt, _AbandonedError):
@@ -474,51 +462,11 @@ class Turn:
         if self._interruption is None and self._actor.backend.native_cancellations():
             self._interruption = RuntimeClosedError("the event loop is ending")
 
-    # -------------------------------------------------------- checkpoints in between
-
-    def _heard(self) -> None:
-        """Something has arrived: it is to be stored soon, unless the turn ends before."""
-        if self._answer.conversation_id != self._stored_conversation:
-            self.checkpoint()  # at once: a kill in between would leave it at the provider for good
-            return
-        if self.checkpoint_at == math.inf and not self._transcript.is_held_back:
-            self._look_again()
-
-    def _look_again(self) -> None:
-        system = self._actor.system
-        seconds = system.limits.checkpoint_seconds
-        if seconds > 0:
-            self.checkpoint_at = self._actor.backend.now() + seconds
-            system.turns.look_at(self.checkpoint_at)
-
     def checkpoint(self) -> None:
-        """Store what has arrived, so that a kill does not take it away. Plain call.
-
-        A held-back text is not stored: after a kill the user finds what the user saw.
-        """
-        self.checkpoint_at = math.inf
-        actor, answer = self._actor, self._answer
-        if actor.is_writing:
-            self._look_again()  # the one before is not stored yet
-        elif self.in_guest:
-            self._stored_conversation = answer.conversation_id
-            write = checkpoint_turn(
-                actor.loaded_state(),
-                "" if self._transcript.is_held_back else answer.text(),
-                actor.system.wall_clock_us(),
-                provider_session_id=answer.conversation_id,
-            )
-            actor.submit_write(write, self._checkpointed)
-
-    def _checkpointed(self, end: StoredSession | SessionError) -> None:
-        """The checkpoint is decided. One that failed is no harm: what has arrived is still here."""
-        waiting, self._after_checkpoint = self._after_checkpoint, None
-        if isinstance(end, SessionError):
-            logger.warning("a checkpoint of session %s failed: %s", self.session_id, end)
-            failed = isinstance(end, StorageError) and end.outcome == "failed"
-            self._doubt = None if failed else end
-        if waiting is not None:
-            waiting()
+        """Store what has arrived, if more may come. Plain call."""
+        self.checkpoints.due = math.inf
+        if self.in_guest:
+            self.checkpoints.store()
 
     # -------------------------------------------------------- the second commit
 
@@ -607,11 +555,10 @@ class Turn:
     def _close(self, result: TurnResult) -> None:
         """Hand the second write over."""
         actor = self._actor
-        if actor.is_writing:
-            self._after_checkpoint = partial(self._close, result)
+        if self.checkpoints.then(partial(self._close, result)):
             return
-        if self._doubt is not None:
-            self.lose(answer_lost(self._doubt))
+        if self.checkpoints.doubt is not None:
+            self.lose(answer_lost(self.checkpoints.doubt))
             return
         write = close_turn(actor.loaded_state(), result, actor.system.wall_clock_us())
         actor.submit_write(write, partial(self._closed, write, result))
@@ -666,8 +613,7 @@ class Turn:
 
     def lose(self, error: SessionError) -> None:
         """The end could not be stored: the actor loads again and closes what is open there."""
-        if self._actor.is_writing:
-            self._after_checkpoint = partial(self.lose, error)
+        if self.checkpoints.then(partial(self.lose, error)):
             return
         if (self.stage, Event.LOSE) in TRANSITIONS:
             self._advance(Event.LOSE)

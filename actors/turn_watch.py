@@ -66,7 +66,7 @@ class TurnWatch:
         """Cancel the guests whose time is over; returns the turns of those that ignored that."""
         if self.due is None or self.due > now:
             return []
-        for turn in [turn for turn in self._turns if turn.checkpoint_at <= now]:
+        for turn in [turn for turn in self._turns if turn.checkpoints.due <= now]:
             turn.checkpoint()
         late = [turn for turn in self._turns if turn.deadline <= now]
         lost = [
@@ -82,7 +82,7 @@ class TurnWatch:
                 max(turn.deadline, now) + self._grace_seconds
                 if turn.is_cancelled
                 else turn.deadline,
-                turn.checkpoint_at,
+                turn.checkpoints.due,
             )
             for turn in self._turns
         ]

@@ -86,7 +86,7 @@ def checkpoints_are_not_written() -> AbstractContextManager[object]:
     """What has arrived is stored at the end only, so a kill takes it away."""
 
     def forget(self: Turn) -> None:
-        self.checkpoint_at = math.inf
+        self.checkpoints.due = math.inf
 
     return patch.object(Turn, "checkpoint", forget)
 
