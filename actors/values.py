@@ -19,6 +19,8 @@ _MAX_COUNT = 2**53
 def check_text(text: object, what: str, *, max_bytes: int, empty: bool = False) -> str:
     """The text itself, if it is a str of 1 to `max_bytes` bytes of UTF-8.
 
+    `empty`: it may say nothing. Else white space alone is refused too: providers refuse it.
+
     Raises InvalidMessageError that names `what` and the reason, lone surrogates included: they
     have no UTF-8 form, so no storage and no provider could take them.
     """
@@ -26,6 +28,8 @@ def check_text(text: object, what: str, *, max_bytes: int, empty: bool = False) 
         raise InvalidMessageError(f"{what} must be a str, not {type(text).__name__}")
     if not text and not empty:
         raise InvalidMessageError(f"{what} is empty")
+    if not empty and text.isspace():
+        raise InvalidMessageError(f"{what} is white space alone")
     size = len(text)
     if size <= max_bytes and not text.isascii():
         try:

@@ -26,6 +26,7 @@ def endless() -> dict[str, Any]:
 
 
 BAD_TEXTS: dict[str, object] = {
+    "white space alone": " \t\u2003\n",
     "empty": "",
     "lone high surrogate": "a \ud800 b",
     "lone low surrogate": "\udfff",
@@ -63,7 +64,7 @@ GOOD_TEXTS = {
     "astral": "\U0001f600\U00010348",
     "not normalized": "e\u0301 \ufb01 \u212b",
     "byte order mark": "\ufeffx",
-    "blank": " ",
+    "blank at its ends": " x\n",
     "huge": "0123456789abcdef" * 100_000,
 }
 
