@@ -1,0 +1,453 @@
+"""Requests to one service with one key: limits, retries, a breaker, and no key in any text.
+
+A request goes this way: the breaker (refuses at once), the service's and one's own limits per
+minute, the line for a connection, a pool, the wire. `queue_timeout` bounds the waits in between.
+What it holds is given back by plain code, whatever happens; closing what was begun is shielded
+from cancellation and takes two seconds at most.
+
+Breaker and buckets belong to the service and outlive an event loop; connections and lines belong
+to the loop they were made in and are made anew in another. Their clock is the loop's, moved so
+that it goes on where it was in the loop before.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import OrderedDict
+from contextlib import suppress
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
+from weakref import WeakKeyDictionary
+
+import anyio
+import attrs
+
+from ...actors.errors import ProviderError
+from ...actors.wait import current_backend
+from .breaker import Breaker
+from .buckets import Meter
+from .client import Client, load_library
+from .gate import Gate
+from .retries import Attempts, hinted_seconds
+from .secret import scrub
+from .stream import CLOSING_SECONDS, HttpAnswer, HttpStream, Lease, raise_if
+from .trouble import SERVER_ERROR, HttpStatusError, is_ambiguous, scrub_error
+from .troubles import Troubles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+
+    import httpx
+
+    from ...actors.wait import Backend
+    from .options import HttpOptions
+    from .secret import Secret
+    from .trouble import HttpTroubleError
+
+    ReadError = Callable[[int, Mapping[str, str], object], ProviderError]
+    """From status, headers (names in lower case) and body (parsed JSON, or text) to an error."""
+
+MAX_MODELS: Final = 64
+"""Models whose limits are kept; those of the one that is longest unused are forgotten."""
+MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+"""Of an answer that is not streamed."""
+MAX_ERROR_BYTES: Final = 65_536
+"""Of an error's body; the rest is not read."""
+MAX_MODEL_CHARACTERS: Final = 200
+_SHOWN_BYTES: Final = 200
+_ID_CHARACTERS: Final = 200
+_REDIRECTS: Final = range(300, 400)
+_SUCCESS: Final = range(200, 300)
+_POOL_TRIES: Final = 3
+_PATH = re.compile(r"(?:[A-Za-z0-9/_.:~@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*")
+_DOTS = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
+
+
+@attrs.frozen(kw_only=True)
+class HttpCall:
+    """One request."""
+
+    method: str
+    path: str
+    """Joined to `base_url`. Ids in it are to be quoted."""
+    body: Mapping[str, Any] | None = attrs.field(default=None, repr=False)
+    """Sent as JSON."""
+    query: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
+    tokens: int = 0
+    """An estimate, for the limits per minute."""
+    repeatable: bool = True
+    """False: after an ambiguous failure it must not be sent again blindly."""
+
+
+@attrs.define(eq=False)
+class LoopState:
+    """What belongs to one event loop."""
+
+    backend: Backend
+    client: Client
+    gate: Gate
+    offset: float
+    lines: WeakKeyDictionary[Meter, Gate] = attrs.field(factory=WeakKeyDictionary["Meter", Gate])
+
+    def line(self, meter: Meter) -> Gate:
+        """The line before a meter: one at a time looks whether it may go."""
+        line = self.lines.get(meter)
+        if line is None:
+            line = self.lines[meter] = Gate(self.backend, 1)
+        return line
+
+
+class HttpService:
+    """All requests of one provider object. Made in plain code; used in one event loop at a time.
+
+    Args:
+        provider: the name that errors carry.
+        options: where and how long.
+        auth: the headers that hold the key, asked for at each request.
+        read_error: makes an error out of an answer whose status is no success.
+        secrets: taken out of every text that leaves.
+        rng: where the pauses come from.
+    """
+
+    def __init__(
+        self,
+        *,
+        provider: str,
+        options: HttpOptions,
+        auth: Callable[[], Mapping[str, str]],
+        read_error: ReadError,
+        secrets: Sequence[Secret] = (),
+        rng: Random | None = None,
+    ) -> None:
+        self.provider = provider
+        self.options = options
+        self._auth = auth
+        self._read_error = read_error
+        self._secrets = (*secrets, *options.header_secrets())
+        self._rng = Random() if rng is None else rng  # noqa: S311 - pauses are no secret
+        self._library = load_library(options)
+        self._headers = {
+            "user-agent": "langswarm-session",
+            "accept-encoding": "identity",
+            **options.headers,
+        }
+        self._troubles = Troubles(provider, options, self._secrets)
+        self._breaker = Breaker(failures=options.breaker_failures, pause=options.breaker_pause)
+        self._own = Meter(requests=options.requests_per_minute, tokens=options.tokens_per_minute)
+        self._models: OrderedDict[str, Meter] = OrderedDict()
+        self._state: LoopState | None = None
+
+    async def fetch(self, call: HttpCall) -> HttpAnswer:
+        """Send a request and read its whole answer, again and again where that is right.
+
+        Raises ProviderError.
+        """
+        attempts = self.attempts()
+        while True:
+            try:
+                return await self._fetch_once(call)
+            except ProviderError as error:
+                if not call.repeatable and is_ambiguous(error):
+                    raise
+                if not await attempts.again(error):
+                    raise
+
+    def open(self, call: HttpCall) -> Opening:
+        """One attempt of a call whose answer is streamed: `async with service.open(call) as s`.
+
+        Entering raises ProviderError where the answer is no stream of events.
+        """
+        return Opening(self, call)
+
+    def attempts(self) -> Attempts:
+        """The attempts of one call, to be made with `open`."""
+        options = self.options
+        return Attempts(
+            max_retries=options.max_retries, max_wait=options.max_retry_wait, rng=self._rng
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections made in this event loop, within two seconds. Usable again after."""
+        state, self._state = self._state, None
+        if state is not None and state.backend.is_current():
+            with state.backend.scope(state.backend.now() + CLOSING_SECONDS, shield=True):
+                await state.client.close()
+
+    def scrub_error(self, error: ProviderError) -> None:
+        """Take the keys out of an error's texts, in place."""
+        scrub_error(error, self._secrets)
+
+    async def begin(self, call: HttpCall, *, streamed: bool) -> HttpStream:
+        """The head of an answer that is a success; see `open`, which closes it as well."""
+        state = self._here()
+        url, content = self._write(call)
+        meter = self._meter_for(call)
+        await self._admit(state, call, meter)
+        lease = Lease(
+            gate=state.gate,
+            client=state.client,
+            meter=meter,
+            tokens=call.tokens,
+            permit=self._breaker.enter(),
+        )
+        stream: HttpStream | None = None
+        try:
+            total_at = state.backend.now() + self.options.timeout
+            response = await self._send(
+                state, lease, (call, url, content), total_at, streamed=streamed
+            )
+            stream = HttpStream(
+                response,
+                backend=state.backend,
+                lease=lease,
+                troubles=self._troubles,
+                total_at=total_at,
+                stall=self.options.stall_timeout,
+            )
+            await self._look_at(stream, lease, meter, streamed=streamed)
+        except BaseException:
+            if stream is None:
+                lease.end()
+            else:
+                await stream.aclose()
+            raise
+        return stream
+
+    async def _fetch_once(self, call: HttpCall) -> HttpAnswer:
+        stream = await self.begin(call, streamed=False)
+        try:
+            content = await stream.read(MAX_BODY_BYTES)
+        finally:
+            await stream.aclose()
+        body: Any = None
+        trouble: HttpTroubleError | None = None
+        if content.strip():
+            try:
+                body = json.loads(content)
+            except (ValueError, RecursionError):
+                kind = stream.headers.get("content-type", "no type")[:100]
+                trouble = self._troubles.malformed(f"an answer that is no JSON ({kind})")
+        raise_if(trouble)
+        return HttpAnswer(status=stream.status, headers=stream.headers, body=body)
+
+    async def _send(
+        self,
+        state: LoopState,
+        lease: Lease,
+        request: tuple[HttpCall, str, bytes | None],
+        total_at: float,
+        *,
+        streamed: bool,
+    ) -> httpx.Response:
+        backend = state.backend
+        for tries_left in reversed(range(_POOL_TRIES)):
+            lease.pool = state.client.choose()
+            deadline = total_at
+            if streamed:
+                deadline = min(total_at, backend.now() + self.options.stall_timeout)
+            trouble: HttpTroubleError | None = None
+            kind = ""
+            response: httpx.Response | None = None
+            try:
+                with backend.scope(deadline) as scope:
+                    response = await state.client.send(
+                        self._request(state, *request, streamed=streamed), lease.pool
+                    )
+                if scope.cancelled_caught:
+                    trouble = self._troubles.too_late(is_total=deadline == total_at)
+            except Exception as error:  # noqa: BLE001 - mapped, whatever it is
+                kind = state.client.kind_of(error)
+                trouble = self._troubles.failed(state.client, error)
+            if response is not None:
+                return response
+            if kind == "pool" and lease.pool is not None and tries_left:
+                state.client.retire(lease.pool)
+                state.client.give_back(lease.pool)
+                lease.pool = None
+                continue
+            if kind not in {"pool", "local", "guest", "certificate"}:
+                lease.permit.failed(self._now(state))
+            raise_if(trouble)
+        raise AssertionError  # pragma: no cover - the last try returns or raises
+
+    async def _look_at(
+        self, stream: HttpStream, lease: Lease, meter: Meter, *, streamed: bool
+    ) -> None:
+        """Learn from the head; raise the error that it is, if it is one."""
+        wall_now = time.time()
+        lease.landed()
+        now = self._now(self._here())
+        meter.learn(stream.status, stream.headers, now, wall_now)
+        if stream.status >= SERVER_ERROR:
+            lease.permit.failed(now)
+        if stream.status in _SUCCESS:
+            if not streamed:
+                lease.permit.succeeded()
+                return
+            kind = stream.headers.get("content-type", "")
+            if not kind or kind.partition(";")[0].strip().lower() == "text/event-stream":
+                return
+            said = scrub(_text(await stream.read(_SHOWN_BYTES, cut=True)), self._secrets)
+            raise self._troubles.malformed(f"no stream of events but {kind[:100]}: {said!r}")
+        lease.permit.succeeded()
+        if stream.status in _REDIRECTS:
+            location = stream.headers.get("location", "")
+            raise self._troubles.redirected(stream.status, location)
+        text = scrub(_text(await stream.read(MAX_ERROR_BYTES, cut=True)), self._secrets)
+        error = self._error_of(stream, text, wall_now)
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame
+
+    def _error_of(self, stream: HttpStream, text: str, wall_now: float) -> ProviderError:
+        headers = {name: scrub(value, self._secrets) for name, value in stream.headers.items()}
+        body: object = text
+        # Not an error, because what stands between a service and us answers in HTML.
+        with suppress(ValueError, RecursionError):
+            body = json.loads(text)
+        error = self._read_error(stream.status, headers, body)
+        self.scrub_error(error)
+        request_id = request_id_of(headers)
+        name = f", request {request_id}" if request_id else ""
+        cause = HttpStatusError(f"HTTP status {stream.status}{name}", stream.status, headers)
+        error.__cause__ = cause
+        hint = hinted_seconds(headers, wall_now)
+        if hint is not None and error.retry_after_seconds is None:
+            error.retry_after_seconds = hint
+        if cause.should_retry is not None:
+            error.retryable = cause.should_retry
+        return error
+
+    async def _admit(self, state: LoopState, call: HttpCall, meter: Meter) -> None:
+        """Wait for the limits and a connection; a place in the gate is held afterwards."""
+        self._refuse_if_broken(state)
+        backend = state.backend
+        deadline = backend.now() + self.options.queue_timeout
+        for each in (meter, self._own):
+            await self._wait_for_meter(state, each, call, deadline)
+        if not await state.gate.enter(deadline):
+            raise self._troubles.queued_too_long()
+        try:
+            self._refuse_if_broken(state)
+        except BaseException:
+            state.gate.leave()
+            raise
+
+    async def _wait_for_meter(
+        self, state: LoopState, meter: Meter, call: HttpCall, deadline: float
+    ) -> None:
+        is_own = meter is self._own
+        line = state.line(meter)
+        if not await line.enter(deadline):
+            raise self._troubles.limited(1.0, own=is_own)
+        try:
+            while (delay := meter.delay(call.tokens, self._now(state))) > 0:
+                if state.backend.now() + delay > deadline:
+                    raise self._troubles.limited(delay, own=is_own)
+                await anyio.sleep(delay)
+            meter.take(call.tokens, self._now(state))
+        finally:
+            line.leave()
+
+    def _refuse_if_broken(self, state: LoopState) -> None:
+        seconds = self._breaker.refused_for(self._now(state))
+        if seconds is not None:
+            raise self._troubles.broken(seconds)
+
+    def _write(self, call: HttpCall) -> tuple[str, bytes | None]:
+        """URL and body, or ProviderError of code `invalid_request`."""
+        path = call.path.lstrip("/")
+        if _PATH.fullmatch(path) is None or _DOTS.search(path):
+            raise self._troubles.unwritable(f"{path[:200]!r} is no path; ids in it must be quoted")
+        url = f"{self.options.base_url}/{path}"
+        if call.query:
+            url = f"{url}?{urlencode(call.query)}"
+        if call.body is None:
+            return url, None
+        trouble: HttpTroubleError | None = None
+        try:
+            text = json.dumps(call.body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            return url, text.encode()
+        except (ValueError, TypeError, RecursionError) as error:
+            trouble = self._troubles.unwritable(f"its body is no JSON ({error})")
+        raise_if(trouble)
+        raise AssertionError  # pragma: no cover
+
+    def _request(
+        self, state: LoopState, call: HttpCall, url: str, content: bytes | None, *, streamed: bool
+    ) -> httpx.Request:
+        headers = {**self._headers, **call.headers}
+        headers["accept"] = "text/event-stream" if streamed else "application/json"
+        if content is not None:
+            headers["content-type"] = "application/json"
+        headers.update(self._auth())
+        return state.client.request(call.method, url, headers, content)
+
+    def _meter_for(self, call: HttpCall) -> Meter:
+        named = None if call.body is None else call.body.get("model")
+        model = named[:MAX_MODEL_CHARACTERS] if isinstance(named, str) else ""
+        meter = self._models.get(model)
+        if meter is None:
+            meter = self._models[model] = Meter()
+            if len(self._models) > MAX_MODELS:
+                self._models.popitem(last=False)
+        self._models.move_to_end(model)
+        return meter
+
+    def _here(self) -> LoopState:
+        """The state of the running loop, made anew in another one."""
+        state = self._state
+        if state is None or not state.backend.is_current():
+            backend = current_backend()
+            state = self._state = LoopState(
+                backend=backend,
+                client=Client(self._library, self.options),
+                gate=Gate(backend, self.options.max_connections),
+                offset=time.monotonic() - backend.now(),
+            )
+        return state
+
+    @staticmethod
+    def _now(state: LoopState) -> float:
+        return state.backend.now() + state.offset
+
+
+class Opening:
+    """A streamed call about to be made: an asynchronous context manager."""
+
+    __slots__ = ("_call", "_service", "_stream")
+
+    def __init__(self, service: HttpService, call: HttpCall) -> None:
+        self._service = service
+        self._call = call
+        self._stream: HttpStream | None = None
+
+    async def __aenter__(self) -> HttpStream:
+        self._stream = await self._service.begin(self._call, streamed=True)
+        return self._stream
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.aclose()
+
+
+def request_id_of(headers: Mapping[str, str]) -> str | None:
+    """What the service calls the request, for its support; at most 200 characters."""
+    found = headers.get("x-request-id") or headers.get("request-id")
+    return found[:_ID_CHARACTERS] if found else None
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "replace")

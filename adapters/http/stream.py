@@ -1,0 +1,210 @@
+"""One answer on its way: read within deadlines and limits, closed whatever happens.
+
+Two clocks run. `timeout` is for the attempt as a whole, from its start to the last byte.
+`stall_timeout` is for the time without a sign of life: of a streamed answer a whole event or a
+whole comment, of another body any bytes. So a server that sends only pings or comments lives on
+until `timeout` ends it, and one that drips the bytes of an event that never ends is stopped by
+`stall_timeout`.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import attrs
+
+from .sse import SSEError, SSEParser
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    import httpx
+
+    from ...actors.wait import Backend
+    from .breaker import Permit
+    from .buckets import Meter
+    from .client import Client, Pool
+    from .gate import Gate
+    from .sse import ServerSentEvent
+    from .trouble import HttpTroubleError
+    from .troubles import Troubles
+
+CLOSING_SECONDS: Final = 2.0
+"""Closing takes no longer, not even of a connection whose other end does not answer."""
+FINISHING_SECONDS: Final = 0.5
+"""So long the end of a body is waited for after the last event, to use its connection again."""
+
+logger = logging.getLogger("langswarm.core.session")
+
+
+@attrs.frozen(kw_only=True)
+class HttpAnswer:
+    """A whole answer."""
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    """Names in lower case."""
+    body: Any = attrs.field(repr=False)
+    """Parsed JSON; None for an empty body."""
+
+
+@attrs.define(eq=False)
+class Lease:
+    """What one attempt holds of its service; given back once, by plain code."""
+
+    gate: Gate
+    client: Client
+    meter: Meter
+    tokens: int
+    permit: Permit
+    pool: Pool | None = None
+    _is_landed: bool = False
+    _is_over: bool = False
+
+    def landed(self) -> None:
+        """The service has counted the request."""
+        if not self._is_landed:
+            self._is_landed = True
+            self.meter.landed(self.tokens)
+
+    def end(self) -> None:
+        """Give everything back."""
+        if not self._is_over:
+            self._is_over = True
+            self.landed()
+            self.permit.abandoned()
+            self.client.give_back(self.pool)
+            self.gate.leave()
+
+
+class HttpStream:
+    """An answer whose head is here; iterate it for lists of events, one per read of the socket.
+
+    Iterating raises ProviderError: code `timeout` when it stalls or takes too long, `connection`
+    or `truncated` when the connection ends within it, `protocol` for what is no stream of events.
+    """
+
+    def __init__(
+        self,
+        response: httpx.Response,
+        *,
+        backend: Backend,
+        lease: Lease,
+        troubles: Troubles,
+        total_at: float,
+        stall: float,
+    ) -> None:
+        self.status: int = response.status_code
+        self.headers: Mapping[str, str] = {
+            name.decode("latin-1").lower(): value.decode("latin-1")
+            for name, value in response.headers.raw
+        }
+        self._response = response
+        self._chunks: AsyncIterator[bytes] = lease.client.body(response)
+        self._backend = backend
+        self._lease = lease
+        self._troubles = troubles
+        self._total_at = total_at
+        self._stall = stall
+        self._alive_at = backend.now()
+        self._parser = SSEParser()
+        self._is_ended = False
+        self._is_closed = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[ServerSentEvent]:
+        while True:
+            chunk = await self._read()
+            if chunk is None:
+                raise StopAsyncIteration
+            signs = self._parser.signs
+            trouble: HttpTroubleError | None = None
+            events: list[ServerSentEvent] = []
+            try:
+                events = self._parser.feed(chunk)
+            except SSEError as error:
+                trouble = self._troubles.malformed(str(error))
+            raise_if(trouble)
+            if self._parser.signs != signs:
+                self._alive_at = self._backend.now()
+            if events:
+                return events
+
+    async def read(self, most: int, *, cut: bool = False) -> bytes:
+        """The body, at most so many bytes; of a longer one the beginning, or ProviderError."""
+        announced = self.headers.get("content-length", "")
+        if not cut and announced.isdecimal() and int(announced) > most:
+            raise self._troubles.too_large(most)
+        pieces: list[bytes] = []
+        size = 0
+        while (chunk := await self._read()) is not None:
+            self._alive_at = self._backend.now()
+            pieces.append(chunk)
+            size += len(chunk)
+            if size > most:
+                if cut:
+                    break
+                raise self._troubles.too_large(most)
+        return b"".join(pieces)[:most]
+
+    async def finish(self) -> None:
+        """Read to the end of the body, if it is near: then the connection can be used again.
+
+        What is wrong with it does not matter any more.
+        """
+        with self._backend.scope(self._backend.now() + FINISHING_SECONDS):
+            try:
+                while not self._is_ended:
+                    if await anext(self._chunks, None) is None:
+                        self._is_ended = True
+            except Exception as error:  # noqa: BLE001 - the answer is complete; closing tells the rest
+                logger.debug("the end of an answer was not read: %s", type(error).__name__)
+
+    async def aclose(self) -> None:
+        """Let the connection go, within two seconds, shielded from cancellation. Idempotent."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        backend = self._backend
+        try:
+            with backend.scope(backend.now() + CLOSING_SECONDS, shield=True):
+                await self._response.aclose()
+                close: Callable[[], Any] | None = getattr(self._chunks, "aclose", None)
+                if close is not None:
+                    await close()
+        except Exception as error:  # noqa: BLE001 - the answer is here or given up; nothing hangs on it
+            logger.debug("a connection was not closed in order: %s", type(error).__name__)
+        finally:
+            self._lease.end()
+
+    async def _read(self) -> bytes | None:
+        backend = self._backend
+        deadline = min(self._total_at, self._alive_at + self._stall)
+        trouble: HttpTroubleError | None = None
+        chunk: bytes | None = None
+        try:
+            with backend.scope(deadline) as scope:
+                chunk = await anext(self._chunks, None)
+            if scope.cancelled_caught:
+                trouble = self._troubles.too_late(is_total=deadline == self._total_at, begun=True)
+        except Exception as error:  # noqa: BLE001 - mapped, whatever it is
+            trouble = self._troubles.failed(self._lease.client, error, begun=True)
+        if trouble is not None:
+            self._lease.permit.failed(backend.now())
+        raise_if(trouble)
+        if chunk is None:
+            self._is_ended = True
+        self._lease.permit.succeeded()
+        return chunk
+
+
+def raise_if(trouble: HttpTroubleError | None) -> None:
+    """Raise it, outside of what led to it: no exception of the client's becomes its context."""
+    if trouble is not None:
+        try:
+            raise trouble
+        finally:
+            trouble = None  # its traceback holds this frame

@@ -1,0 +1,112 @@
+"""One streamed turn over HTTP: what all vendors have in common.
+
+A vendor brings a call and a reader. The reader is pure: events in, texts and the end out. Here is
+the rest: attempts, deltas joined per read of the socket, the request's id and limits.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+
+from ...actors.errors import ProviderError
+from ...actors.ports import Completed, TextDelta
+from ..http.buckets import limit_headers
+from ..http.service import request_id_of
+from ..http.trouble import is_ambiguous
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+
+    from ...actors.ports import ProviderEvent
+    from ..http.service import HttpCall, HttpService
+    from ..http.sse import ServerSentEvent
+    from ..http.stream import HttpStream
+
+
+class Reader(Protocol):
+    """Understands one vendor's stream; a new one for each attempt."""
+
+    def feed(self, event: ServerSentEvent) -> Iterable[str | Completed]:
+        """The texts of an event, and the end if it is that. Raises ProviderError for an error."""
+        ...
+
+    def end(self) -> Completed:
+        """The body has ended: the end, if that is all right, else ProviderError `truncated`."""
+        ...
+
+
+async def ask(
+    service: HttpService, call: HttpCall, new_reader: Callable[[], Reader]
+) -> AsyncIterator[ProviderEvent]:
+    """Stream the answer to a call: text deltas, one per read of the socket, then `Completed`.
+
+    A failure is repeated as `HttpService.attempts` says, but never after a text was given out, and
+    not where the call must not be repeated and the service may have received it: then the
+    ProviderError goes up, and `is_ambiguous` of it tells.
+    """
+    attempts = service.attempts()
+    while True:
+        has_spoken = False
+        try:
+            async with aclosing(_attempt(service, call, new_reader())) as events:
+                async for event in events:
+                    has_spoken = True
+                    yield event
+            return
+        except ProviderError as error:
+            service.scrub_error(error)
+            if has_spoken or (not call.repeatable and is_ambiguous(error)):
+                raise
+            if not await attempts.again(error):
+                raise
+
+
+async def _attempt(
+    service: HttpService, call: HttpCall, reader: Reader
+) -> AsyncGenerator[ProviderEvent]:
+    completed: Completed | None = None
+    async with service.open(call) as stream:
+        async for events in stream:
+            text, completed, trouble = _read(reader, events)
+            if text:
+                yield TextDelta(text)
+            if trouble is not None:
+                raise trouble
+            if completed is not None:
+                await stream.finish()
+                break
+        if completed is None:
+            completed = reader.end()
+        facts = _facts(stream)
+    # The connection is free by now, whatever the receiver of this takes its time for.
+    yield attrs.evolve(completed, metadata={**facts, **completed.metadata})
+
+
+def _read(
+    reader: Reader, events: Iterable[ServerSentEvent]
+) -> tuple[str, Completed | None, ProviderError | None]:
+    """The text of all these events, and how they end: what came before an error is given out."""
+    texts: list[str] = []
+    try:
+        for event in events:
+            for each in reader.feed(event):
+                if isinstance(each, Completed):
+                    return "".join(texts), each, None
+                texts.append(each)
+    except ProviderError as error:
+        return "".join(texts), None, error
+    return "".join(texts), None, None
+
+
+def _facts(stream: HttpStream) -> dict[str, object]:
+    facts: dict[str, object] = {}
+    request_id = request_id_of(stream.headers)
+    if request_id is not None:
+        facts["request_id"] = request_id
+    limits = limit_headers(stream.headers)
+    if limits:
+        facts["rate_limits"] = limits
+    return facts
