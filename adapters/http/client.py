@@ -20,7 +20,7 @@ from functools import lru_cache
 from importlib import import_module
 from socket import gaierror
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import attrs
 
@@ -355,8 +355,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.append(each)
         yield each
         if isinstance(each, BaseExceptionGroup):
-            group: BaseExceptionGroup[BaseException] = each
-            todo.extend(group.exceptions)
+            todo.extend(cast("BaseExceptionGroup[BaseException]", each).exceptions)
         todo.extend(near for near in (each.__cause__, each.__context__) if near is not None)
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from importlib.util import find_spec
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 import attrs
@@ -114,10 +114,11 @@ def _check_client(options: object, field: attrs.Attribute[Any], value: object) -
 
 
 def _checked_headers(value: Any) -> dict[str, str]:
-    if not isinstance(value, Mapping) or len(value) > MAX_HEADERS:
+    given = cast("Mapping[Any, Any]", value)
+    if not isinstance(value, Mapping) or len(given) > MAX_HEADERS:
         raise ConfigurationError(f"headers must be a mapping of at most {MAX_HEADERS} texts")
     checked: dict[str, str] = {}
-    for name, text in value.items():
+    for name, text in given.items():
         if not isinstance(name, str) or _HEADER_NAME.fullmatch(name) is None:
             raise ConfigurationError(f"headers: {repr(name)[:80]} is no name of a header")
         if name.lower() in _OURS:

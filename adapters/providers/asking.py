@@ -18,7 +18,7 @@ from ..http.service import request_id_of
 from ..http.trouble import is_ambiguous
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncGenerator, Callable, Iterable
 
     from ...actors.ports import ProviderEvent
     from ..http.service import HttpCall, HttpService
@@ -40,7 +40,7 @@ class Reader(Protocol):
 
 async def ask(
     service: HttpService, call: HttpCall, new_reader: Callable[[], Reader]
-) -> AsyncIterator[ProviderEvent]:
+) -> AsyncGenerator[ProviderEvent]:
     """Stream the answer to a call: text deltas, one per read of the socket, then `Completed`.
 
     A failure is repeated as `HttpService.attempts` says, but never after a text was given out, and
