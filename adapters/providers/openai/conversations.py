@@ -1,0 +1,134 @@
+"""Conversations at the vendor: made with a history, listed, read, and deleted with their items.
+
+Whoever deletes a conversation does not delete its items, and nobody can reach these any more then:
+so they go first. There is no list of all conversations either, so an id must not get lost.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from ....actors.errors import ProviderError
+from ...http.service import HttpCall
+from ..reading import count_of, id_of, items, malformed, mapping
+from .config import NAME
+from .requests import conversation_body, further_items
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ....actors.model import PromptMessage
+    from ...http.service import HttpService
+    from .config import Options
+
+PAGE_ITEMS = 100
+"""Items of one page, the most that the vendor gives."""
+MAX_PAGES = 10_000
+"""Of one deletion; a conversation with more items takes several."""
+
+Json = dict[str, Any]
+
+
+def path_of(conversation_id: str, rest: str = "") -> str:
+    """The path of a conversation, or of what is in it."""
+    return f"/conversations/{quote(conversation_id, safe='')}{rest}"
+
+
+class Conversations:
+    """What is done to conversations, beside going on with them."""
+
+    def __init__(self, service: HttpService) -> None:
+        self._service = service
+
+    async def create(self, history: Sequence[PromptMessage], options: Options) -> str:
+        """Make one that begins with the first items of the history; returns its id.
+
+        A repeated call may leave one behind that nobody knows of, where the first one's answer was
+        lost: the vendor has no key to tell two calls apart, and no list.
+        """
+        call = HttpCall(
+            method="POST", path="/conversations", body=conversation_body(history, options)
+        )
+        made = mapping((await self._service.fetch(call)).body)
+        conversation_id = id_of(made.get("id"))
+        if conversation_id is None:
+            raise malformed(NAME, "a conversation without an id")
+        return conversation_id
+
+    async def add_rest(self, conversation_id: str, history: Sequence[PromptMessage]) -> str | None:
+        """Add what it was not made with; returns the id of the last item, where it is told.
+
+        Not repeated where it may have arrived: the history would be in there twice.
+        """
+        last_id: str | None = None
+        for body in further_items(history):
+            call = HttpCall(
+                method="POST",
+                path=path_of(conversation_id, "/items"),
+                body=body,
+                repeatable=False,
+            )
+            added = mapping((await self._service.fetch(call)).body)
+            last_id = id_of(added.get("last_id"))
+        return last_id
+
+    async def is_gone(self, conversation_id: str) -> bool:
+        """Whether the vendor has no such conversation."""
+        return not await self._exists("GET", path_of(conversation_id))
+
+    async def read(self, conversation_id: str) -> Json:
+        """Its id, when it was made (seconds since 1970), and its metadata."""
+        call = HttpCall(method="GET", path=path_of(conversation_id))
+        found = mapping((await self._service.fetch(call)).body)
+        return described(found, "conversation_id", conversation_id)
+
+    async def page(self, conversation_id: str, after: str | None) -> tuple[list[Json], bool]:
+        """Items in their order, from the one after `after` on; and whether there are more."""
+        query = {"limit": str(PAGE_ITEMS), "order": "asc"}
+        if after is not None:
+            query["after"] = after
+        call = HttpCall(method="GET", path=path_of(conversation_id, "/items"), query=query)
+        found = mapping((await self._service.fetch(call)).body)
+        listed = [dict(mapping(item)) for item in items(found.get("data"))]
+        return listed, found.get("has_more") is True
+
+    async def delete(self, conversation_id: str) -> None:
+        """Delete its items, then itself; what is gone already is deleted."""
+        for _ in range(MAX_PAGES):
+            try:
+                listed, _ = await self.page(conversation_id, None)
+            except ProviderError as error:
+                if error.code != "not_found":
+                    raise
+                break
+            if not listed:
+                break
+            for item in listed:
+                item_id = id_of(item.get("id"))
+                if item_id is None:
+                    raise malformed(NAME, "an item without an id")
+                item_path = path_of(conversation_id, f"/items/{quote(item_id, safe='')}")
+                await self._exists("DELETE", item_path)
+        await self._exists("DELETE", path_of(conversation_id))
+
+    async def _exists(self, method: str, path: str) -> bool:
+        """Make a call; False: there is no such thing."""
+        try:
+            await self._service.fetch(HttpCall(method=method, path=path))
+        except ProviderError as error:
+            if error.code != "not_found":
+                raise
+            return False
+        return True
+
+
+def described(found: Mapping[str, Any], name: str, own_id: str) -> Json:
+    """What `read_metadata` says of a conversation or a thread."""
+    metadata = {
+        str(key): value
+        for key, value in mapping(found.get("metadata")).items()
+        if isinstance(value, str)
+    }
+    created_at = count_of(found.get("created_at"))
+    return {name: id_of(found.get("id")) or own_id, "created_at": created_at, "metadata": metadata}

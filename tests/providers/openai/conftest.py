@@ -1,0 +1,3 @@
+from ...vendors.fixtures import vendor
+
+__all__ = ["vendor"]
