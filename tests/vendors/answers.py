@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -81,6 +82,9 @@ class Answer:
             return self
         cut = "".join(words(self.said)[:max_tokens])
         return attrs.evolve(self, text=cut, deltas=None, finish="length")
+
+
+Says = Answer | str | Callable[[Asked], Answer | str]
 
 
 def words(text: str) -> tuple[str, ...]:

@@ -39,6 +39,8 @@ class Outlet:
 
     async def write(self, data: bytes) -> None:
         self.transport.write(data)
+        if self.transport.is_closing():
+            await asyncio.Event().wait()  # the connection is lost: this task is about to be told
         if not self._ready.is_set():
             await self._ready.wait()
 
@@ -55,9 +57,19 @@ class Outlet:
 
 
 class Exchange:
-    """Plays a reply, and the fault's actions at their points."""
+    """Plays a reply, and the fault's actions at their points.
 
-    def __init__(self, outlet: Outlet, fault: Fault, extra_headers: Mapping[str, str]) -> None:
+    `on_end` is called just before the last byte or the end of the connection, so that a client who
+    has seen the end finds the server's records complete.
+    """
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        fault: Fault,
+        extra_headers: Mapping[str, str],
+        on_end: Callable[[], None],
+    ) -> None:
         self.last_event = b""
         self.status = 0
         self.events = 0
@@ -65,6 +77,7 @@ class Exchange:
         self._outlet = outlet
         self._fault = fault
         self._extra = extra_headers
+        self._on_end = on_end
         self._bytes = 0
         self._ended = False
         self._at_bytes = sorted(point.count for point, _ in fault.actions if point.unit == "byte")
@@ -90,8 +103,9 @@ class Exchange:
             shown = {"content-type": "application/json", **headers}
             shown["content-length"] = str(len(body))
             self.status = status
-            await self._outlet.write(head(status, {**shown, **self._extra}) + body)
             self.events = 1
+            self._on_end()
+            await self._outlet.write(head(status, {**shown, **self._extra}) + body)
             return
         await self._write_head(status, {"content-type": "application/json", **headers})
         await self._event(body)
@@ -151,16 +165,19 @@ class Exchange:
     def end_body(self) -> None:
         if not self._ended:
             self._ended = True
+            self._on_end()
             self._outlet.transport.write(chunk(b""))
         raise Over
 
     def reset(self) -> None:
         self.keep_open = False
+        self._on_end()
         self._outlet.reset()
         raise Over
 
     def drop(self) -> None:
         self.keep_open = False
+        self._on_end()
         self._outlet.drop()
         raise Over
 

@@ -102,7 +102,8 @@ def _checked_messages(call: Call, before: Said) -> Said:
     if not given and not before:
         raise _refusal("messages: at least one message is required")
     found: Said = before[-1:]
-    for number, each in enumerate(given):
+    for number, message in enumerate(given):
+        each = as_object(message) or {}
         role, text = each.get("role"), text_of(each.get("content"))
         if role not in {"user", "assistant"}:
             raise _refusal(f'messages.{number}.role: Input should be "user" or "assistant"')

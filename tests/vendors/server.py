@@ -22,6 +22,7 @@ from .state import Call, State
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
+    from .answers import Says
     from .replies import Reply
     from .values import Json
 
@@ -77,7 +78,8 @@ class VendorServer:
 
     def __init__(self, *, record: bool = True) -> None:
         self.state = State()
-        self.answer = echo
+        self.answer: Says = echo
+        """What the model says: an Answer, a text, or a function of what it is asked."""
         self.headers: dict[str, str] = {}
         """Sent with every answer."""
         self.finishes_aborted = False
@@ -257,6 +259,8 @@ class VendorServer:
 
     def settle(self, seen: Seen, exchange: Exchange, outcome: str) -> None:
         with self.changing():
+            if seen.outcome != "open":
+                return
             seen.status = exchange.status
             seen.events = exchange.events
             seen.outcome = outcome
@@ -345,25 +349,28 @@ class Connection(asyncio.Protocol):
         seen = server.receive(request, self._number)
         fault = server.fault_for(seen)
         call = Call(seen=seen, state=server.state, answer=server.answer)
-        outcome = "failed"
-        exchange = Exchange(outlet, fault, {**call.headers(), **server.headers, **fault.headers})
+
+        def end(outcome: str = "answered") -> None:
+            call.release()
+            server.settle(seen, exchange, outcome)
+
+        headers = {**call.headers(), **server.headers, **fault.headers}
+        exchange = Exchange(outlet, fault, headers, end)
         reply: Reply | None = None
         try:
             reply = fault.reply or _reply_of(call)
             await _play(exchange, reply)
-            outcome = "answered"
         except asyncio.CancelledError:
-            outcome = "aborted"
             if server.finishes_aborted and reply is not None:
                 processed(reply)
+            end("aborted")
         except Exception as error:  # noqa: BLE001 - told when the server is left
             server.failures.append(error)
+            exchange.keep_open = False
+            end("failed")
             outlet.reset()
-        finally:
-            call.release()
-            server.settle(seen, exchange, outcome)
-            self._task = None
-        if outcome == "answered" and exchange.keep_open:
+        self._task = None
+        if exchange.keep_open:
             self._go_on()
 
 

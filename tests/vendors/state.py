@@ -16,6 +16,7 @@ from .values import as_object
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from .answers import Says
     from .server import Seen
     from .values import Json
 
@@ -64,7 +65,7 @@ class Call:
 
     seen: Seen
     state: State
-    answer: Callable[[Asked], Answer | str] = echo
+    answer: Says = echo
     arguments: tuple[str, ...] = ()
     """The variable parts of the path."""
     _exits: ExitStack = attrs.field(factory=ExitStack)
@@ -102,7 +103,7 @@ class Call:
     ) -> tuple[Asked, Answer]:
         """What the model is shown and what it says."""
         asked = Asked(model=model, messages=tuple(messages), body=self.body)
-        said = self.answer(asked)
+        said = self.answer(asked) if callable(self.answer) else self.answer
         answer = Answer(text=said) if isinstance(said, str) else said
         return asked, answer.within(max_tokens)
 

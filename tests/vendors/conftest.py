@@ -1,0 +1,3 @@
+from .fixtures import vendor
+
+__all__ = ["vendor"]

@@ -1,0 +1,215 @@
+"""The server says what it saw, can be held, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx
+import pytest
+
+from .process import vendor_process
+from .sdks import KEY, anthropic_request_of, openai_client, openai_request_of, sent
+from .server import vendor_server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .server import VendorServer
+
+BODY = {"model": "m", "input": "hi there"}
+STREAM = {**BODY, "stream": True}
+PATH = "/v1/responses"
+
+
+def a_client(vendor: VendorServer) -> httpx.Client:
+    return httpx.Client(base_url=vendor.url, trust_env=False, timeout=5)
+
+
+def test_it_says_what_it_saw(vendor: VendorServer) -> None:
+    with a_client(vendor) as client:
+        headers = {"Authorization": "Bearer k1", "X-Thing": "Yes"}
+        client.post(f"{PATH}?a=1&include[]=x", json=BODY, headers=headers)
+        client.get("/v1/unknown", headers={"x-api-key": "k2"})
+    first, second = vendor.requests
+    assert (first.method, first.path, first.body) == ("POST", PATH, BODY)
+    assert first.query == {"a": "1", "include[]": "x"}
+    assert (first.headers["x-thing"], first.key, second.key) == ("Yes", "k1", "k2")
+    assert (first.outcome, first.status, second.status) == ("answered", 200, 404)
+    assert first.connection == second.connection == 1
+    assert vendor.seen("/v1/resp") == [first]
+
+
+def test_it_counts_connections(vendor: VendorServer) -> None:
+    with a_client(vendor) as client:
+        client.post(PATH, json=BODY)
+        assert vendor.open_connections == 1
+    vendor.wait_until(lambda: vendor.open_connections == 0)
+    assert (vendor.connections, vendor.aborted) == (1, 0)
+
+
+async def test_a_request_can_be_held_before_its_answer(vendor: VendorServer) -> None:
+    gate = vendor.hold(PATH)
+    answers: list[int] = []
+    async with (
+        httpx.AsyncClient(base_url=vendor.url, trust_env=False) as client,
+        anyio.create_task_group() as tasks,
+    ):
+
+        async def ask() -> None:
+            answers.append((await client.post(PATH, json=BODY)).status_code)
+
+        tasks.start_soon(ask)
+        await gate.reached()
+        assert (vendor.last.outcome, answers) == ("open", [])
+        gate.release()
+    assert answers == [200]
+
+
+async def test_a_client_that_goes_is_noticed(vendor: VendorServer) -> None:
+    gate = vendor.hold(PATH, events=3)
+    async with httpx.AsyncClient(base_url=vendor.url, trust_env=False) as client:
+        async with client.stream("POST", PATH, json=STREAM):
+            await gate.reached()
+        await vendor.until(lambda: vendor.aborted == 1)
+    assert vendor.last.outcome == "aborted"
+    assert vendor.last.events == 3
+
+
+@pytest.mark.parametrize("finishes", [False, True])
+def test_a_turn_may_go_on_without_its_client(vendor: VendorServer, *, finishes: bool) -> None:
+    vendor.finishes_aborted = finishes
+    with a_client(vendor) as client:
+        made = client.post("/v1/conversations").json()["id"]
+        gate = vendor.hold(PATH, events=3)
+        with client.stream("POST", PATH, json={**STREAM, "conversation": made}):
+            gate.wait()
+        vendor.wait_until(lambda: vendor.aborted == 1)
+    conversation = vendor.state.conversations.by_id[made]
+    assert len(conversation.items) == (2 if finishes else 0)
+    assert not conversation.busy
+
+
+def test_waiting_is_bounded(vendor: VendorServer) -> None:
+    with pytest.raises(TimeoutError, match="0 requests"):
+        vendor.wait_for(1, seconds=0.01)
+    with pytest.raises(TimeoutError, match="0 of 1"):
+        vendor.hold().wait(seconds=0.01)
+
+
+def test_it_ends_with_open_connections_and_held_requests() -> None:
+    before = threading.active_count()
+    with vendor_server() as server:
+        server.hold(PATH)
+        with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as line:
+            line.sendall(b"POST /v1/responses HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}")
+            server.wait_for(1)
+            server.__exit__(None, None, None)
+    assert threading.active_count() == before
+
+
+def test_what_fails_inside_is_told() -> None:
+    def fail(asked: object) -> str:
+        raise ZeroDivisionError
+
+    server = vendor_server()
+    server.answer = fail
+    server.__enter__()
+    with a_client(server) as client, pytest.raises(httpx.TransportError):
+        client.post(PATH, json=BODY)
+    with pytest.raises(RuntimeError, match="itself failed") as told:
+        server.__exit__(None, None, None)
+    assert isinstance(told.value.__cause__, ZeroDivisionError)
+
+
+def test_what_is_no_request_is_told() -> None:
+    server = vendor_server().__enter__()
+    address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+    with socket.create_connection(address) as line:
+        line.sendall(b"nonsense\r\n\r\n")
+        server.wait_until(lambda: server.connections == 1 and server.open_connections == 0)
+    with pytest.raises(RuntimeError, match="itself failed"):
+        server.__exit__(None, None, None)
+
+
+async def test_a_hundred_at_once(vendor: VendorServer) -> None:
+    limits = httpx.Limits(max_connections=None)
+    answers: list[str] = []
+    async with (
+        httpx.AsyncClient(base_url=vendor.url, trust_env=False, limits=limits) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        gate = vendor.hold(PATH)
+
+        async def ask(number: int) -> None:
+            response = await client.post(PATH, json={"model": "m", "input": f"{number}"})
+            answers.append(response.json()["output"][0]["content"][0]["text"])
+
+        for number in range(100):
+            tasks.start_soon(ask, number)
+        await vendor.until(lambda: len(vendor.requests) == 100)
+        gate.release()
+    assert sorted(answers) == sorted(f"answer to: {number}" for number in range(100))
+
+
+def test_it_can_be_a_process_of_its_own() -> None:
+    with vendor_process(deltas=3, delta_bytes=10) as url:
+        found = httpx.post(f"{url}{PATH}", json=BODY, trust_env=False).json()
+        assert found["output"][0]["content"][0]["text"] == " xxxxxxxxx" * 3
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url, trust_env=False)
+
+
+CALLS: dict[str, Callable[[Any], Any]] = {
+    "conversations": lambda client: client.conversations.create(metadata={"a": "b"}),
+    "responses": lambda client: client.responses.create(model="m", input="x", stream=True),
+    "chat": lambda client: client.chat.completions.create(
+        model="m", messages=[{"role": "user", "content": "x"}], stream=True
+    ),
+    "threads": lambda client: client.beta.threads.create(),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_what_openai_s_client_sends_is_known(vendor: VendorServer, name: str) -> None:
+    theirs = await openai_request_of(vendor, CALLS[name])
+    assert theirs.headers["authorization"] == f"Bearer {KEY}"
+    assert theirs.headers["accept"] == theirs.headers["content-type"] == "application/json"
+    assert ("openai-beta" in theirs.headers) == (name == "threads")
+    async with openai_client(vendor, organization="o", project="p") as client:
+        await client.conversations.create()
+    headers = sent(vendor.last).headers
+    assert (headers["openai-organization"], headers["openai-project"]) == ("o", "p")
+
+
+async def test_what_anthropic_s_client_sends_is_known(vendor: VendorServer) -> None:
+    theirs = await anthropic_request_of(
+        vendor,
+        lambda client: client.messages.create(
+            model="m", max_tokens=9, messages=[{"role": "user", "content": "x"}]
+        ),
+    )
+    assert (theirs.method, theirs.path, theirs.query) == ("POST", "/v1/messages", {})
+    assert theirs.headers == {
+        "accept": "application/json",
+        "anthropic-version": "2026-10-21",
+        "authorization": f"Bearer {KEY}",
+        "content-type": "application/json",
+    }
+
+
+def test_the_server_alone_loads_no_client() -> None:
+    code = "import sys, vendors; print(sorted({'openai', 'anthropic', 'httpx'} & set(sys.modules)))"
+    folder = Path(__file__).parents[1]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, check=True, cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout == "[]\n"
