@@ -171,6 +171,7 @@ class HttpStream:
         backend = self._backend
         try:
             with backend.scope(backend.now() + CLOSING_SECONDS, shield=True):
+                await self._unwind()
                 await self._response.aclose()
                 close: Callable[[], Any] | None = getattr(self._chunks, "aclose", None)
                 if close is not None:
@@ -179,6 +180,19 @@ class HttpStream:
             logger.debug("a connection was not closed in order: %s", type(error).__name__)
         finally:
             self._lease.end()
+
+    async def _unwind(self) -> None:
+        """Leave the client's generators, which are nested, from the innermost on.
+
+        Closing the outermost leaves the others to the garbage collector, of which trio warns.
+        """
+        if self._is_ended:
+            return
+        with self._backend.scope() as scope:
+            scope.cancel()
+            while await anext(self._chunks, None) is not None:
+                pass
+        self._is_ended = True
 
     async def _read(self) -> bytes | None:
         backend = self._backend
