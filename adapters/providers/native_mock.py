@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ...actors.errors import ProviderError
 from ...actors.ports import Completed, ConversationStarted, TextDelta
 from .mock import MockProvider
 
@@ -25,8 +24,9 @@ class NativeMockProvider(MockProvider):
     """As `MockProvider`, with state at the provider's side.
 
     The first turn of a session begins a conversation with the whole window; later ones send the
-    question only, as long as the session may go on with it. A turn that fails or is stopped leaves
-    its question, and what it had said, in the conversation: as at a vendor's, it is spoilt then.
+    question only, as long as the session may go on with it; one that is gone is begun afresh. A
+    turn that fails or is stopped leaves its question, and what it had said, in the conversation: as
+    at a vendor's, it is spoilt then.
     """
 
     keeps_conversations = True
@@ -40,17 +40,13 @@ class NativeMockProvider(MockProvider):
         """Answer one turn, in a conversation of the provider's own."""
         name = request.provider_session_id
         texts = [message.content for message in request.messages]
-        if name is None:
+        if name is None or name not in self.conversations:
             name = f"conv_{os.urandom(8).hex()}"
             self.conversations[name] = texts
             while len(self.conversations) > MAX_CONVERSATIONS:
                 self.conversations.popitem(last=False)
             yield ConversationStarted(name)
         else:
-            if name not in self.conversations:
-                raise ProviderError(
-                    f"there is no conversation {name}", code="not_found", provider="mock"
-                )
             self.conversations.move_to_end(name)
             self.conversations[name].append(texts[-1])
         said = ""
