@@ -82,6 +82,9 @@ class HttpCall:
     """An estimate, for the limits per minute."""
     repeatable: bool = True
     """False: after an ambiguous failure it must not be sent again blindly."""
+    takes_document: bool = False
+    """True: a service that does not stream may answer with one JSON document, which is one event
+    then."""
 
 
 @attrs.define(eq=False)
@@ -209,7 +212,7 @@ class HttpService:
                 total_at=total_at,
                 stall=self.options.stall_timeout,
             )
-            await self._look_at(stream, lease, meter, streamed=streamed)
+            await self._look_at(call, stream, lease, meter, streamed=streamed)
         except BaseException:
             if stream is None:
                 lease.end()
@@ -276,7 +279,7 @@ class HttpService:
         raise AssertionError  # pragma: no cover - the last try returns or raises
 
     async def _look_at(
-        self, stream: HttpStream, lease: Lease, meter: Meter, *, streamed: bool
+        self, call: HttpCall, stream: HttpStream, lease: Lease, meter: Meter, *, streamed: bool
     ) -> None:
         """Learn from the head; raise the error that it is, if it is one."""
         wall_now = time.time()
@@ -290,7 +293,11 @@ class HttpService:
                 lease.permit.succeeded()
                 return
             kind = stream.headers.get("content-type", "")
-            if not kind or kind.partition(";")[0].strip().lower() == "text/event-stream":
+            essence = kind.partition(";")[0].strip().lower()
+            if not kind or essence == "text/event-stream":
+                return
+            if call.takes_document and essence == "application/json":
+                stream.is_document = True
                 return
             said = scrub(_text(await stream.read(_SHOWN_BYTES, cut=True)), self._secrets)
             raise self._troubles.malformed(f"no stream of events but {kind[:100]}: {said!r}")

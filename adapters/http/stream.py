@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
 
-from .sse import SSEError, SSEParser
+from .sse import MAX_EVENT_BYTES, ServerSentEvent, SSEError, SSEParser
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from .buckets import Meter
     from .client import Client, Pool
     from .gate import Gate
-    from .sse import ServerSentEvent
     from .trouble import HttpTroubleError
     from .troubles import Troubles
 
@@ -111,11 +110,15 @@ class HttpStream:
         self._parser = SSEParser()
         self._is_ended = False
         self._is_closed = False
+        self.is_document = False
+        """Whether the body is one document instead of events; it is given out as one event."""
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> list[ServerSentEvent]:
+        if self.is_document:
+            return [await self._document()]
         while True:
             chunk = await self._read()
             if chunk is None:
@@ -132,6 +135,18 @@ class HttpStream:
                 self._alive_at = self._backend.now()
             if events:
                 return events
+
+    async def _document(self) -> ServerSentEvent:
+        if self._is_ended:
+            raise StopAsyncIteration
+        content = await self.read(MAX_EVENT_BYTES)
+        trouble: HttpTroubleError | None = None
+        try:
+            return ServerSentEvent("message", content.decode())
+        except UnicodeDecodeError as error:
+            trouble = self._troubles.malformed(f"a document that is not UTF-8 ({error.reason})")
+        raise_if(trouble)
+        raise AssertionError  # pragma: no cover - raised above
 
     async def read(self, most: int, *, cut: bool = False) -> bytes:
         """The body, at most so many bytes; of a longer one the beginning, or ProviderError."""
