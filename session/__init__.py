@@ -39,7 +39,13 @@ if TYPE_CHECKING:
         SessionStatus,
         Ticket,
     )
-    from langswarm.core.session.providers import IProvider, MockProvider, MockProviderSession
+    from langswarm.core.session.providers import (
+        AnthropicProviderSession,
+        IProvider,
+        MockProvider,
+        MockProviderSession,
+        OpenAIProviderSession,
+    )
     from langswarm.core.session.runtime.session import Session
     from langswarm.core.session.storage import (
         InMemorySessionStorage,
@@ -75,9 +81,11 @@ _HOME = {
     "SessionMetrics": "interfaces",
     "SessionStatus": "interfaces",
     "Ticket": "interfaces",
+    "AnthropicProviderSession": "providers",
     "IProvider": "providers",
     "MockProvider": "providers",
     "MockProviderSession": "providers",
+    "OpenAIProviderSession": "providers",
     "Session": "runtime.session",
     "InMemorySessionStorage": "storage",
     "SQLiteSessionStorage": "storage",
@@ -85,6 +93,7 @@ _HOME = {
 }
 
 __all__ = [
+    "AnthropicProviderSession",
     "CapacityError",
     "ConfigurationError",
     "IProvider",
@@ -100,6 +109,7 @@ __all__ = [
     "MiddlewareError",
     "MockProvider",
     "MockProviderSession",
+    "OpenAIProviderSession",
     "ProviderError",
     "Role",
     "RuntimeClosedError",

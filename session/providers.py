@@ -31,16 +31,34 @@ from langswarm.core.session.adapters.providers.mock import (
 
 if TYPE_CHECKING:
     from langswarm.core.session.adapters.costs import TokenUsage, estimate_cost
+    from langswarm.core.session.adapters.providers.anthropic import (
+        AnthropicProvider,
+        AnthropicProviderSession,
+    )
     from langswarm.core.session.adapters.providers.native_mock import NativeMockProvider
+    from langswarm.core.session.adapters.providers.openai import (
+        OpenAIProvider,
+        OpenAIProviderSession,
+    )
+    from langswarm.core.session.adapters.providers.openai_chat import (
+        OpenAIChatProvider,
+        OpenAIChatProviderSession,
+    )
     from langswarm.core.session.adapters.providers.simple import SimpleProvider
 
 __all__ = [
+    "AnthropicProvider",
+    "AnthropicProviderSession",
     "Completed",
     "ConversationStarted",
     "IProvider",
     "MockProvider",
     "MockProviderSession",
     "NativeMockProvider",
+    "OpenAIChatProvider",
+    "OpenAIChatProviderSession",
+    "OpenAIProvider",
+    "OpenAIProviderSession",
     "PromptMessage",
     "ProviderEvent",
     "ProviderFactory",
@@ -65,7 +83,13 @@ ProviderFactory = Callable[[Any], object]
 
 _ADAPTERS = "langswarm.core.session.adapters"
 _LAZY = {
+    "AnthropicProvider": "providers.anthropic",
+    "AnthropicProviderSession": "providers.anthropic",
     "NativeMockProvider": "providers.native_mock",
+    "OpenAIChatProvider": "providers.openai_chat",
+    "OpenAIChatProviderSession": "providers.openai_chat",
+    "OpenAIProvider": "providers.openai",
+    "OpenAIProviderSession": "providers.openai",
     "SimpleProvider": "providers.simple",
     "TokenUsage": "costs",
     "estimate_cost": "costs",
