@@ -6,12 +6,12 @@ provider counted, and an estimate is made of them when somebody asks.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
     from decimal import Decimal
 
@@ -70,20 +70,30 @@ def estimate_cost(
     return priced.total_price
 
 
-def usage_of(
-    *, input_tokens: int, output_tokens: int, provider_metadata: Mapping[str, Any]
-) -> TokenUsage:
-    """The tokens of one answer from what is kept with it.
+def usage_of(provider_metadata: Mapping[str, Any]) -> TokenUsage | None:
+    """The tokens of one answer, from the `usage` that its vendor told; None: it told none.
 
-    `provider_metadata` may name `cached_input_tokens` and `cache_write_tokens`; what is no count is
-    taken as 0.
+    Reads the counts of OpenAI's Responses, of Chat Completions and of Anthropic's Messages; what is
+    no count is taken as 0.
     """
+    usage = _mapping(provider_metadata.get("usage"))
+    written = _count(usage.get("cache_creation_input_tokens"))
+    read = _count(usage.get("cache_read_input_tokens"))
+    sent = _count(usage.get("input_tokens")) or _count(usage.get("prompt_tokens"))
+    said = _count(usage.get("output_tokens")) or _count(usage.get("completion_tokens"))
+    details = _mapping(usage.get("input_tokens_details") or usage.get("prompt_tokens_details"))
+    if not sent + said + written + read:
+        return None
     return TokenUsage(
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-        cached_input_tokens=_count(provider_metadata.get("cached_input_tokens")),
-        cache_write_tokens=_count(provider_metadata.get("cache_write_tokens")),
+        input_tokens=sent + written + read,  # the latter two are on top where they are counted
+        output_tokens=said,
+        cached_input_tokens=read + _count(details.get("cached_tokens")),
+        cache_write_tokens=written,
     )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
 
 
 def _count(value: object) -> int:

@@ -30,7 +30,6 @@ from langswarm.core.session.adapters.providers.mock import (
 )
 
 if TYPE_CHECKING:
-    from langswarm.core.session.adapters.costs import TokenUsage, estimate_cost
     from langswarm.core.session.adapters.providers.anthropic import (
         AnthropicProvider,
         AnthropicProviderSession,
@@ -66,9 +65,7 @@ __all__ = [
     "ProviderSettings",
     "SimpleProvider",
     "TextDelta",
-    "TokenUsage",
     "build_provider",
-    "estimate_cost",
     "fault",
     "hang",
     "list_providers",
@@ -91,8 +88,6 @@ _LAZY = {
     "OpenAIProvider": "providers.openai",
     "OpenAIProviderSession": "providers.openai",
     "SimpleProvider": "providers.simple",
-    "TokenUsage": "costs",
-    "estimate_cost": "costs",
 }
 _VENDORS = {
     "openai": ("providers.openai", "OpenAIProvider"),
