@@ -77,12 +77,15 @@ class Meter:
         return min(delay, max(0.0, self._news_at + MAX_HOLD_SECONDS - now))
 
     def take(self, tokens: int, now: float) -> None:
-        """The request goes now."""
-        self._flying += 1
-        self._flying_tokens += tokens
+        """The request may go now."""
         for kind, bucket in self._buckets.items():
             bucket.take(self._cost(kind, tokens), now)
         self._news_at = max(self._news_at, now)
+
+    def depart(self, tokens: int) -> None:
+        """It is on its way: what the service tells next may not count it."""
+        self._flying += 1
+        self._flying_tokens += tokens
 
     def landed(self, tokens: int) -> None:
         """The service has counted it, or it will never come there."""

@@ -20,17 +20,15 @@ from contextlib import suppress
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
-from weakref import WeakKeyDictionary
 
 import anyio
 import attrs
 
 from ...actors.errors import ProviderError
-from ...actors.wait import current_backend
 from .breaker import Breaker
 from .buckets import Meter
-from .client import Client, load_library
-from .gate import Gate
+from .client import load_library
+from .loop_state import LoopState
 from .retries import Attempts, hinted_seconds
 from .secret import scrub
 from .stream import CLOSING_SECONDS, HttpAnswer, HttpStream, Lease, raise_if
@@ -43,7 +41,6 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from ...actors.wait import Backend
     from .options import HttpOptions
     from .secret import Secret
     from .trouble import HttpTroubleError
@@ -85,24 +82,6 @@ class HttpCall:
     takes_document: bool = False
     """True: a service that does not stream may answer with one JSON document, which is one event
     then."""
-
-
-@attrs.define(eq=False)
-class LoopState:
-    """What belongs to one event loop."""
-
-    backend: Backend
-    client: Client
-    gate: Gate
-    offset: float
-    lines: WeakKeyDictionary[Meter, Gate] = attrs.field(factory=WeakKeyDictionary["Meter", Gate])
-
-    def line(self, meter: Meter) -> Gate:
-        """The line before a meter: one at a time looks whether it may go."""
-        line = self.lines.get(meter)
-        if line is None:
-            line = self.lines[meter] = Gate(self.backend, 1)
-        return line
 
 
 class HttpService:
@@ -198,6 +177,7 @@ class HttpService:
             tokens=call.tokens,
             permit=self._breaker.enter(),
         )
+        meter.depart(call.tokens)
         stream: HttpStream | None = None
         try:
             total_at = state.backend.now() + self.options.timeout
@@ -212,7 +192,7 @@ class HttpService:
                 total_at=total_at,
                 stall=self.options.stall_timeout,
             )
-            await self._look_at(call, stream, lease, meter, streamed=streamed)
+            await self._look_at(state, call, stream, lease, streamed=streamed)
         except BaseException:
             if stream is None:
                 lease.end()
@@ -269,23 +249,30 @@ class HttpService:
             if response is not None:
                 return response
             if kind == "pool" and lease.pool is not None and tries_left:
-                state.client.retire(lease.pool)
                 state.client.give_back(lease.pool)
+                state.client.retire(lease.pool)
                 lease.pool = None
+                await state.client.sweep()
                 continue
             if kind not in {"pool", "local", "guest", "certificate"}:
-                lease.permit.failed(self._now(state))
+                lease.permit.failed(state.now())
             raise_if(trouble)
         raise AssertionError  # pragma: no cover - the last try returns or raises
 
     async def _look_at(
-        self, call: HttpCall, stream: HttpStream, lease: Lease, meter: Meter, *, streamed: bool
+        self,
+        state: LoopState,
+        call: HttpCall,
+        stream: HttpStream,
+        lease: Lease,
+        *,
+        streamed: bool,
     ) -> None:
         """Learn from the head; raise the error that it is, if it is one."""
         wall_now = time.time()
         lease.landed()
-        now = self._now(self._here())
-        meter.learn(stream.status, stream.headers, now, wall_now)
+        now = state.now()
+        lease.meter.learn(stream.status, stream.headers, now, wall_now)
         if stream.status >= SERVER_ERROR:
             lease.permit.failed(now)
         if stream.status in _SUCCESS:
@@ -354,16 +341,16 @@ class HttpService:
         if not await line.enter(deadline):
             raise self._troubles.limited(1.0, own=is_own)
         try:
-            while (delay := meter.delay(call.tokens, self._now(state))) > 0:
+            while (delay := meter.delay(call.tokens, state.now())) > 0:
                 if state.backend.now() + delay > deadline:
                     raise self._troubles.limited(delay, own=is_own)
                 await anyio.sleep(delay)
-            meter.take(call.tokens, self._now(state))
+            meter.take(call.tokens, state.now())
         finally:
             line.leave()
 
     def _refuse_if_broken(self, state: LoopState) -> None:
-        seconds = self._breaker.refused_for(self._now(state))
+        seconds = self._breaker.refused_for(state.now())
         if seconds is not None:
             raise self._troubles.broken(seconds)
 
@@ -411,18 +398,8 @@ class HttpService:
         """The state of the running loop, made anew in another one."""
         state = self._state
         if state is None or not state.backend.is_current():
-            backend = current_backend()
-            state = self._state = LoopState(
-                backend=backend,
-                client=Client(self._library, self.options),
-                gate=Gate(backend, self.options.max_connections),
-                offset=time.monotonic() - backend.now(),
-            )
+            state = self._state = LoopState(self._library, self.options)
         return state
-
-    @staticmethod
-    def _now(state: LoopState) -> float:
-        return state.backend.now() + state.offset
 
 
 class Opening:
