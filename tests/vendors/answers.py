@@ -83,6 +83,18 @@ class Answer:
         cut = "".join(words(self.said)[:max_tokens])
         return attrs.evolve(self, text=cut, deltas=None, finish="length")
 
+    def up_to(self, stops: Iterable[object]) -> Answer:
+        """Up to the first of these texts, without it."""
+        found = {self.said.find(stop): stop for stop in stops if isinstance(stop, str) and stop}
+        found.pop(-1, None)
+        if not found:
+            return self
+        end = min(found)
+        cut = self.said[:end]
+        return attrs.evolve(
+            self, text=cut, deltas=None, finish="stop_sequence", stop_sequence=found[end]
+        )
+
 
 Says = Answer | str | Callable[[Asked], Answer | str]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .state import Call
     from .values import Json
 
-_FINISH = {"refusal": "stop"}
+_FINISH = {"refusal": "stop", "stop_sequence": "stop"}
 
 
 @attrs.frozen(kw_only=True)
@@ -53,7 +53,7 @@ def create(call: Call) -> Reply:
         raise openai_error(400, "[] is too short - 'messages'", param="messages")
     limit = body.get("max_completion_tokens", body.get("max_tokens"))
     shown = [(str(each["role"]), text_of(each.get("content"))) for each in messages]
-    asked, answer = call.ask(model, shown, limit)
+    asked, answer = call.ask(model, shown, limit, body.get("stop"))
     dialect = call.state.chat
     chat = _Chat(dialect, asked, answer, call.state.ids.new("chatcmpl"))
     if body.get("stream"):

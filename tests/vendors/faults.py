@@ -231,14 +231,20 @@ def insert(data: bytes, *, events: int = 0) -> Fault:
     return _at(Point("event", events), act)
 
 
-def malformed_chunk(*, events: int = 1) -> Fault:
+def malformed_chunk(*, events: int = 1, name: str | None = None) -> Fault:
     """An event whose data is half a JSON object."""
-    return insert(b'data: {"type":"response.output_text.delta","delta":\n\n', events=events)
+    data = b'data: {"type":"response.output_text.delta","delta":\n\n'
+    return insert(_name_line(name) + data, events=events)
 
 
-def bad_utf8(*, events: int = 1) -> Fault:
+def bad_utf8(*, events: int = 1, name: str | None = None) -> Fault:
     """An event that is no UTF-8."""
-    return insert(b'data: {"type":"ping","text":"\xff\xfe"}\n\n', events=events)
+    data = b'data: {"type":"ping","text":"\xff\xfe"}\n\n'
+    return insert(_name_line(name) + data, events=events)
+
+
+def _name_line(name: str | None) -> bytes:
+    return b"" if name is None else b"event: %b\n" % name.encode()
 
 
 def unknown_event(*, events: int = 1) -> Fault:
@@ -249,8 +255,7 @@ def unknown_event(*, events: int = 1) -> Fault:
 
 def in_stream_error(body: Mapping[str, Any], *, events: int = 1, name: str | None = None) -> Fault:
     """An error as an event of a stream that began well, and its end."""
-    line = b"" if name is None else b"event: %b\n" % name.encode()
-    data = line + b"data: " + json.dumps(body).encode() + b"\n\n"
+    data = _name_line(name) + b"data: " + json.dumps(body).encode() + b"\n\n"
     return insert(data, events=events) & truncate(events=events)
 
 

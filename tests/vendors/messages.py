@@ -42,7 +42,8 @@ def create(call: Call) -> Reply:
     messages = _checked_messages(call, before)
     model: str = call.body["model"]
     shown = [*before, *_system(call), *messages]
-    asked, answer = call.ask(model, shown, call.body["max_tokens"])
+    stops = call.body.get("stop_sequences")
+    asked, answer = call.ask(model, shown, call.body["max_tokens"], stops)
     message = _Message(call.state.ids.new("msg"), asked, answer, turn)
     if call.body.get("stream"):
         return Stream(events=message.events())

@@ -310,8 +310,11 @@ class Connection(asyncio.Protocol):
         self._go_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._server.leave(self)
-        if self._task is not None:
+        if self._task is None:
+            self._server.leave(self)
+        else:
+            # It counts as open until its request is settled.
+            self._task.add_done_callback(lambda _: self._server.leave(self))
             self._task.cancel()
         if self._outlet is not None:
             self._outlet.resume()
@@ -333,7 +336,7 @@ class Connection(asyncio.Protocol):
         return self._task
 
     def _go_on(self) -> None:
-        if self._task is not None or self._outlet is None:
+        if self._task is not None or self._outlet is None or self._outlet.transport.is_closing():
             return
         try:
             request = self._parser.next()
@@ -359,7 +362,7 @@ class Connection(asyncio.Protocol):
         reply: Reply | None = None
         try:
             reply = fault.reply or _reply_of(call)
-            await _play(exchange, reply)
+            await _play(exchange, call, reply)
         except asyncio.CancelledError:
             if server.finishes_aborted and reply is not None:
                 processed(reply)
@@ -370,23 +373,30 @@ class Connection(asyncio.Protocol):
             end("failed")
             outlet.reset()
         self._task = None
+        if request.headers.get("connection", "").lower() == "close":
+            outlet.drop()
         if exchange.keep_open:
             self._go_on()
 
 
-async def _play(exchange: Exchange, reply: Reply) -> None:
+async def _play(exchange: Exchange, call: Call, reply: Reply) -> None:
     try:
         await exchange.play(reply)
     except VendorError as error:
         # What is refused only when it is processed.
-        await exchange.play(whole(error.body, status=error.status))
+        await exchange.play(_refused(call, error))
 
 
 def _reply_of(call: Call) -> Reply:
     try:
         return routes.reply_to(call)
     except VendorError as error:
-        return whole(error.body, status=error.status)
+        return _refused(call, error)
+
+
+def _refused(call: Call, error: VendorError) -> Reply:
+    body = {**error.body, "request_id": call.request_id} if call.is_anthropic else error.body
+    return whole(body, status=error.status)
 
 
 def vendor_server(*, record: bool = True) -> VendorServer:

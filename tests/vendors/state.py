@@ -11,7 +11,7 @@ import attrs
 
 from .answers import Answer, Asked, echo
 from .replies import anthropic_error, openai_error
-from .values import as_object
+from .values import as_array, as_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -84,9 +84,13 @@ class Call:
         named = self.seen.headers.get("anthropic-beta", "")
         return {each.strip() for each in named.split(",") if each.strip()}
 
+    @property
+    def request_id(self) -> str:
+        return f"req_{self.seen.number:06d}"
+
     def headers(self) -> dict[str, str]:
         """What is sent with each answer."""
-        number = f"req_{self.seen.number:06d}"
+        number = self.request_id
         if self.is_anthropic:
             return {"request-id": number}
         return {"x-request-id": number, "openai-processing-ms": "1", "openai-version": "2020-10-01"}
@@ -99,13 +103,17 @@ class Call:
         self._exits.close()
 
     def ask(
-        self, model: str, messages: Iterable[tuple[str, str]], max_tokens: object
+        self,
+        model: str,
+        messages: Iterable[tuple[str, str]],
+        max_tokens: object,
+        stops: object = None,
     ) -> tuple[Asked, Answer]:
-        """What the model is shown and what it says."""
+        """What the model is shown and what it says, up to its limit or a text that stops it."""
         asked = Asked(model=model, messages=tuple(messages), body=self.body)
         said = self.answer(asked) if callable(self.answer) else self.answer
         answer = Answer(text=said) if isinstance(said, str) else said
-        return asked, answer.within(max_tokens)
+        return asked, answer.within(max_tokens).up_to(as_array(stops) or [stops])
 
     def check_key(self) -> None:
         """As both vendors do: who shows a wrong key reads it in the refusal."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,8 @@ import anyio
 import httpx
 import pytest
 
+from . import faults, limits
+from .gates import Gate
 from .process import vendor_process
 from .sdks import KEY, anthropic_request_of, openai_client, openai_request_of, sent
 from .server import vendor_server
@@ -156,6 +160,48 @@ async def test_a_hundred_at_once(vendor: VendorServer) -> None:
         await vendor.until(lambda: len(vendor.requests) == 100)
         gate.release()
     assert sorted(answers) == sorted(f"answer to: {number}" for number in range(100))
+
+
+async def test_a_storm_of_cancellations_leaves_nothing_open(vendor: VendorServer) -> None:
+    rng = random.Random(7)
+    gate = Gate()
+    vendor.script(*[faults.hold(gate, events=rng.choice([0, 1, 5])) for _ in range(60)], path=PATH)
+    async with (
+        httpx.AsyncClient(base_url=vendor.url, trust_env=False) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        made = [(await client.post("/v1/conversations")).json()["id"] for _ in range(60)]
+        for conversation in made:
+            body = {**STREAM, "conversation": conversation}
+            tasks.start_soon(partial(client.post, PATH, json=body))
+        await gate.reached(60)
+        tasks.cancel_scope.cancel()
+    await vendor.until(lambda: vendor.open_connections == 0)
+    assert vendor.aborted == 60
+    found = vendor.state.conversations.by_id.values()
+    assert not any(each.busy or each.items for each in found)
+
+
+async def test_stop_texts_end_an_answer(vendor: VendorServer) -> None:
+    vendor.answer = "one two three"
+    with a_client(vendor) as client:
+        body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+        chat = client.post("/v1/chat/completions", json={**body, "stop": " two"}).json()
+        stops = {"max_tokens": 9, "stop_sequences": [" three", " two"]}
+        headers = {"anthropic-version": "2023-06-01"}
+        message = client.post("/v1/messages", json={**body, **stops}, headers=headers).json()
+    assert chat["choices"][0]["message"]["content"] == "one"
+    assert message["content"][0]["text"] == "one"
+    assert (message["stop_reason"], message["stop_sequence"]) == ("stop_sequence", " two")
+
+
+def test_limits_are_told(vendor: VendorServer) -> None:
+    vendor.headers = limits.openai_limits(requests_left=0, requests_reset="1s")
+    vendor.headers |= limits.anthropic_limits(tokens_left=7)
+    with a_client(vendor) as client:
+        headers = client.post(PATH, json=BODY).headers
+    assert headers["x-ratelimit-remaining-requests"] == "0"
+    assert headers["anthropic-ratelimit-tokens-remaining"] == "7"
 
 
 def test_it_can_be_a_process_of_its_own() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from anthropic.types import Message, MessageTokensCount, RawMessageStreamEvent
+from anthropic.types import ErrorResponse, Message, MessageTokensCount, RawMessageStreamEvent
 from openai.types.beta import AssistantStreamEvent, Thread, ThreadDeleted
 from openai.types.beta.threads import Message as ThreadMessage
 from openai.types.beta.threads import Run
@@ -183,6 +183,7 @@ def test_messages(client: httpx.Client, answer: Answer) -> None:
     response = client.post("/v1/messages", json=body, headers=OLD)
     if answer.finish == "failed":
         assert response.status_code == 500
+        assert_valid(ErrorResponse, response.json())
     else:
         assert_valid(Message, response.json())
     found = events(client.post("/v1/messages", json={**body, "stream": True}, headers=OLD))
