@@ -1,7 +1,7 @@
 """The guide's sections as it prints them, with the results asserted that it promises.
 
-The mock stands in for the vendors under their names: their own providers are not part of this
-version. Files go to the working directory, as in the guide; it is a fresh one for each test.
+The mock stands in for the vendors under their names; `test_vendors.py` has the sections that are about
+them. Files go to the working directory, as in the guide; it is a fresh one for each test.
 """
 
 from __future__ import annotations
