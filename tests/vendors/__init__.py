@@ -22,9 +22,7 @@ What the vendors' own clients send for a call: `sdks.openai_request_of` and its 
 
 Benchmarks run it in a process of its own, so that its CPU time is not theirs:
 
-    sys.path.append("tests")
-    from vendors.process import vendor_process
-
+    vendor_process = runpy.run_path("tests/vendors/process.py")["vendor_process"]
     with vendor_process(deltas=20) as url: ...
 """
 

@@ -39,10 +39,13 @@ class Answer:
     deltas: Sequence[str] | None = None
     """How the text is cut when it is streamed; None: into words."""
     finish: str = "stop"
-    """`stop`, `length`, `content_filter`, `refusal`, `failed`; for Messages any stop_reason too."""
+    """`stop`, `length`, `content_filter`, `refusal`, `failed`, `error`; any stop_reason of Messages.
+
+    `error` differs from `failed` for streamed Responses alone: the event `error` ends them.
+    """
     thinking: str = ""
     error: str = "The server had an error while processing your request."
-    """Said with finish `failed`, after the deltas."""
+    """Said after the deltas where it fails."""
     error_code: str = "server_error"
     """Of that error: OpenAI's `code`, Anthropic's `type`."""
     stop_sequence: str | None = None
@@ -54,6 +57,10 @@ class Answer:
 
     def pieces(self) -> tuple[str, ...]:
         return words(self.text) if self.deltas is None else tuple(self.deltas)
+
+    @property
+    def fails(self) -> bool:
+        return self.finish in {"failed", "error"}
 
     @property
     def said(self) -> str:

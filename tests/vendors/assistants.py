@@ -290,7 +290,7 @@ class _Run:
         yield _event("message.in_progress", message)
         for piece in self._answer.pieces():
             yield _event("message.delta", _delta(message["id"], piece))
-        if self._answer.finish == "failed":
+        if self._answer.fails:
             yield from self._fail(step)
         else:
             yield from self._finish(message, step)

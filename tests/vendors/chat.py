@@ -59,7 +59,7 @@ def create(call: Call) -> Reply:
     if body.get("stream"):
         options: Any = body.get("stream_options") or {}
         return Stream(events=chat.events(with_usage=bool(options.get("include_usage"))))
-    if answer.finish == "failed":
+    if answer.fails:
         raise openai_error(500, answer.error, type="server_error", code=answer.error_code)
     return whole(chat.completion())
 
@@ -115,7 +115,7 @@ class _Chat:
             if dialect.keepalives:
                 yield Comment("keepalive")
             yield self._chunk(delta, usage=tells_usage)
-        if self._answer.finish == "failed":
+        if self._answer.fails:
             if dialect.error_in_stream:
                 error = {"message": self._answer.error, "type": "server_error"}
                 yield Event({"error": {**error, "param": None, "code": self._answer.error_code}})

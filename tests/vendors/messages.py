@@ -47,7 +47,7 @@ def create(call: Call) -> Reply:
     message = _Message(call.state.ids.new("msg"), asked, answer, turn)
     if call.body.get("stream"):
         return Stream(events=message.events())
-    if answer.finish == "failed":
+    if answer.fails:
         raise anthropic_error(500, _error_type(answer), answer.error)
     return Whole(body=message.whole)
 
@@ -214,7 +214,7 @@ class _Message:
         for piece in answer.pieces():
             delta = {"type": "text_delta", "text": piece}
             yield _event("content_block_delta", index=index, delta=delta)
-        if answer.finish == "failed":
+        if answer.fails:
             error = {"type": _error_type(answer), "message": answer.error}
             yield _event("error", error=error)
             return

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .values import Json
 
 
+MAX_STORED = 10_000
+
+
 @attrs.define(kw_only=True)
 class Stored:
     """A response that can be asked for again."""
@@ -35,6 +38,12 @@ class Stored:
 class Responses:
     def __init__(self) -> None:
         self.by_id: dict[str, Stored] = {}
+
+    def store(self, stored: Stored) -> None:
+        """The oldest are forgotten beyond MAX_STORED."""
+        self.by_id[stored.body["id"]] = stored
+        if len(self.by_id) > MAX_STORED:
+            del self.by_id[next(iter(self.by_id))]
 
     def get(self, response_id: str) -> Stored:
         found = self.by_id.get(response_id)
@@ -98,8 +107,13 @@ class _Run:
         self._number = 0
         self._response = self._new(body)
         if self._response["store"]:
-            self._state.responses.by_id[self._response["id"]] = Stored(
-                body=self._response, items=self._items, history=self._history, finish=self.finished
+            self._state.responses.store(
+                Stored(
+                    body=self._response,
+                    items=self._items,
+                    history=self._history,
+                    finish=self.finished,
+                )
             )
 
     # ------------------------------------------------------------ what it is asked
@@ -199,7 +213,8 @@ class _Run:
         if self._answer.thinking:
             yield from self._reasoning(output)
         yield from self._message(output)
-        yield self._with_response(self._close(output))
+        end = self._close(output)
+        yield self._error() if self._answer.finish == "error" else self._with_response(end)
 
     def _event(self, kind: str, **fields: object) -> Event:
         data: Json = {"type": kind, "sequence_number": self._number, **fields}
@@ -208,6 +223,10 @@ class _Run:
 
     def _with_response(self, kind: str) -> Event:
         return self._event(kind, response=dict(self._response))
+
+    def _error(self) -> Event:
+        answer = self._answer
+        return self._event("error", code=answer.error_code, message=answer.error, param=None)
 
     def _reasoning(self, output: list[Json]) -> Iterator[Event]:
         item: Json = {"id": self._state.ids.new("rs"), "type": "reasoning", "summary": []}
@@ -232,7 +251,7 @@ class _Run:
         extra: Json = {} if refuses else {"logprobs": []}
         for piece in self._answer.pieces():
             yield self._event(f"{kind}.delta", **place, delta=piece, **extra)
-        if self._answer.finish == "failed":
+        if self._answer.fails:
             return
         whole_text = {"refusal" if refuses else "text": self._answer.said}
         yield self._event(f"{kind}.done", **place, **whole_text, **extra)
@@ -246,7 +265,7 @@ class _Run:
     def _close(self, output: list[Json]) -> str:
         """The response's end; what belongs to the conversation is appended to it."""
         response = self._response
-        if self._answer.finish == "failed":
+        if self._answer.fails:
             response["status"] = "failed"
             response["error"] = {"code": self._answer.error_code, "message": self._answer.error}
             return "response.failed"

@@ -181,6 +181,15 @@ class VendorServer:
         with self._changed:
             self._scripts.clear()
 
+    def drop_idle(self) -> None:
+        """Close the connections that wait for a request, as servers do after a while."""
+        if self._loop is not None:
+            asyncio.run_coroutine_threadsafe(self._drop_idle(), self._loop).result(START_SECONDS)
+
+    async def _drop_idle(self) -> None:
+        for connection in list(self._live):
+            connection.drop_if_idle()
+
     @property
     def faults_left(self) -> int:
         with self._changed:
@@ -326,6 +335,10 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         if self._outlet is not None:
             self._outlet.resume()
+
+    def drop_if_idle(self) -> None:
+        if self._task is None and self._outlet is not None:
+            self._outlet.drop()
 
     def close(self) -> asyncio.Task[None] | None:
         """The server ends."""

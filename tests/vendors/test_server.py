@@ -18,6 +18,7 @@ import pytest
 
 from . import faults, limits
 from .gates import Gate
+from .http1 import HttpRequest, RequestParser
 from .process import vendor_process
 from .sdks import KEY, anthropic_request_of, openai_client, openai_request_of, sent
 from .server import vendor_server
@@ -48,6 +49,30 @@ def test_it_says_what_it_saw(vendor: VendorServer) -> None:
     assert (first.outcome, first.status, second.status) == ("answered", 200, 404)
     assert first.connection == second.connection == 1
     assert vendor.seen("/v1/resp") == [first]
+
+
+def test_idle_connections_can_be_dropped(vendor: VendorServer) -> None:
+    with a_client(vendor) as client:
+        client.post(PATH, json=BODY)
+        vendor.drop_idle()
+        vendor.wait_until(lambda: vendor.open_connections == 0)
+        assert client.post(PATH, json=BODY).status_code == 200
+    assert (vendor.connections, vendor.aborted) == (2, 0)
+
+
+def test_requests_are_read_however_they_are_cut() -> None:
+    first = b"POST /a?x=1 HTTP/1.1\r\nA: 1\r\na: 2\r\ncontent-length: 4\r\n\r\n\r\n\r\n"
+    data = first + b"GET /b HTTP/1.1\r\n\r\n"
+    for cut in range(len(data) + 1):
+        parser = RequestParser()
+        found: list[HttpRequest] = []
+        for part in (data[:cut], data[cut:]):
+            parser.feed(part)
+            while (request := parser.next()) is not None:
+                found.append(request)
+        assert [(each.path, each.content) for each in found] == [("/a", b"\r\n\r\n"), ("/b", b"")]
+        assert found[0].headers["a"] == "1, 2"
+        assert found[0].query == {"x": "1"}
 
 
 def test_it_counts_connections(vendor: VendorServer) -> None:

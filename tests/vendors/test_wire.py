@@ -41,6 +41,7 @@ ANSWERS = {
     "filtered": Answer(text="so far", finish="content_filter"),
     "refusal": Answer(text="no", finish="refusal"),
     "failed": Answer(text="so far", finish="failed"),
+    "error": Answer(text="so far", finish="error"),
 }
 OLD = {"anthropic-version": "2023-06-01"}
 BETA = {"openai-beta": "assistants=v2"}
@@ -149,20 +150,25 @@ def test_streams_of_responses(client: httpx.Client, answer: Answer) -> None:
     for number, (name, data) in enumerate(found):
         assert_valid(ResponseStreamEvent, data)
         assert (name, number) == (data["type"], data["sequence_number"])
-    end = {"length": "incomplete", "content_filter": "incomplete", "failed": "failed"}
-    assert found[-1][0] == f"response.{end.get(answer.finish, 'completed')}"
+    end = {
+        "length": "response.incomplete",
+        "content_filter": "response.incomplete",
+        "failed": "response.failed",
+        "error": "error",
+    }
+    assert found[-1][0] == end.get(answer.finish, "response.completed")
 
 
 def test_chat_completions(client: httpx.Client, answer: Answer) -> None:
     body: Json = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
     response = client.post("/v1/chat/completions", json=body)
-    if answer.finish == "failed":
+    if answer.fails:
         assert response.status_code == 500
     else:
         assert_valid(ChatCompletion, response.json())
     stream = {"stream": True, "stream_options": {"include_usage": True}}
     found = events(client.post("/v1/chat/completions", json=body | stream))
-    if answer.finish == "failed":
+    if answer.fails:
         assert "error" in found.pop()[1]
     else:
         assert found.pop() == (None, "[DONE]")
@@ -181,13 +187,13 @@ def test_dialects_are_still_chat_completions(vendor: VendorServer, client: httpx
 def test_messages(client: httpx.Client, answer: Answer) -> None:
     body: Json = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}
     response = client.post("/v1/messages", json=body, headers=OLD)
-    if answer.finish == "failed":
+    if answer.fails:
         assert response.status_code == 500
         assert_valid(ErrorResponse, response.json())
     else:
         assert_valid(Message, response.json())
     found = events(client.post("/v1/messages", json={**body, "stream": True}, headers=OLD))
-    assert found[-1][0] == ("error" if answer.finish == "failed" else "message_stop")
+    assert found[-1][0] == ("error" if answer.fails else "message_stop")
     for name, data in found:
         assert name == data["type"]
         if name not in {"ping", "error"}:
