@@ -1,6 +1,6 @@
 """The guide's sections as it prints them, with the results asserted that it promises.
 
-The mock stands in for the vendors under their names; `test_vendors.py` has the sections that are about
+The mock stands in for the vendors under their names; `test_vendors.py` has the sections about
 them. Files go to the working directory, as in the guide; it is a fresh one for each test.
 """
 
