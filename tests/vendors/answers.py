@@ -39,7 +39,7 @@ class Answer:
     deltas: Sequence[str] | None = None
     """How the text is cut when it is streamed; None: into words."""
     finish: str = "stop"
-    """`stop`, `length`, `content_filter`, `refusal`, `failed`, `error`; any stop_reason of Messages.
+    """`stop`, `length`, `content_filter`, `refusal`, `failed`, `error`; or Messages' stop_reason.
 
     `error` differs from `failed` for streamed Responses alone: the event `error` ends them.
     """
