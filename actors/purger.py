@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from .answer import describe
 from .errors import SessionError
+from .wait import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from .model import Purge
     from .ports import IProvider
     from .storage_actor import StorageActor
-    from .wait import Backend
+    from .wait import Backend, Scope
 
 logger = logging.getLogger("langswarm.core.session")
 
@@ -54,6 +55,9 @@ class Purger:
         self._wall_clock_us = wall_clock_us
         self._wake_at = wake_at
         self._works = False
+        self._is_ending = False
+        self._scope: Scope | None = None
+        self._rested = Signal(backend)
         # When to look into the queue; None: there is nothing in it that is known of. What an
         # earlier process has left is looked for at the start, if a provider keeps anything.
         keeps = any(provider.keeps_conversations for provider in providers.values())
@@ -63,6 +67,18 @@ class Purger:
         """Something was queued."""
         self._look_at(self._backend.now())
 
+    async def end(self, seconds: float) -> None:
+        """Begin nothing more; what is being deleted is cut short and stays in the queue.
+
+        Returns when nothing is asked of a provider any more, after `seconds` at the latest.
+        """
+        self._is_ending = True
+        if self._scope is not None:
+            self._scope.cancel()
+        with self._backend.scope(self._backend.now() + seconds):
+            while self._works:
+                await self._rested.wait()
+
     def _look_at(self, moment: float) -> None:
         if self.due is None or moment < self.due:
             self.due = moment
@@ -70,7 +86,7 @@ class Purger:
 
     def check(self, now: float) -> None:
         """Begin if it is time."""
-        if self._works or self.due is None or self.due > now:
+        if self._works or self._is_ending or self.due is None or self.due > now:
             return
         self.due = None
         self._works = True
@@ -80,7 +96,10 @@ class Purger:
         try:
             while purges := await self._storage.load_purges(self._wall_clock_us(), _AT_ONCE):
                 for purge in purges:
-                    await self._settle(purge, await self._delete(purge))
+                    error = await self._delete(purge)
+                    if self._is_ending:
+                        return
+                    await self._settle(purge, error)
             for purge in await self._storage.load_purges(_ANY_TIME_US, 1):
                 seconds = (purge.due_us - self._wall_clock_us()) / 1e6
                 # A second more: what is due by one clock may not be so by the other.
@@ -90,6 +109,7 @@ class Purger:
             self._look_at(self._backend.now() + FIRST_RETRY_SECONDS)
         finally:
             self._works = False
+            self._rested.wake()
             if self.due is not None:
                 self._wake_at(self.due)
 
@@ -100,9 +120,12 @@ class Purger:
             return f"this manager has no provider {purge.provider!r}"
         try:
             with self._backend.scope(self._backend.now() + DELETE_SECONDS) as scope:
+                self._scope = scope
                 await provider.delete_conversation(purge.provider_session_id)
         except Exception as error:  # noqa: BLE001 - a guest may raise anything
             return describe(error)[:_ERROR_CHARACTERS]
+        finally:
+            self._scope = None
         return f"no answer within {DELETE_SECONDS:g} s" if scope.cancelled_caught else None
 
     async def _settle(self, purge: Purge, error: str | None) -> None:

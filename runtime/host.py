@@ -191,6 +191,7 @@ class Runtime:
         grace = host.limits.cancel_grace_seconds
         await supervisor.drain(self._drain_seconds)
         await host.guests.drain(max(grace, until - self.backend.now()))
+        await supervisor.purger.end(grace)
         for provider in set(host.providers.values()):
             await self._close(provider.aclose, grace)
         await self._close(self.storage.aclose, _STORAGE_CLOSE_SECONDS)

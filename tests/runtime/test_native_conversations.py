@@ -247,3 +247,38 @@ async def test_fewer_max_messages_give_up_a_conversation_that_is_too_long(store:
         await session.update_config({"max_messages": 8})
         await session.send_message("last")
         assert len(provider.conversations[session.provider_session_id or ""]) <= 9
+
+
+async def test_nothing_is_asked_of_a_provider_that_is_closed(store: Store) -> None:
+    """A deletion is cut short before: it stays in the queue, for the next manager."""
+
+    class Slow(Counting):
+        deleting = False
+        closed_while_deleting: bool | None = None
+
+        async def delete_conversation(self, provider_session_id: str) -> None:
+            self.tries += 1
+            if self.tries == 1:
+                self.deleting = True
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    self.deleting = False
+            await super().delete_conversation(provider_session_id)
+
+        async def aclose(self) -> None:
+            if self.closed_while_deleting is None:
+                self.closed_while_deleting = self.deleting
+            await super().aclose()
+
+    provider = Slow()
+    async with store.manager(providers={"native": provider}) as manager:
+        session = await native_session(manager)
+        await session.send_message("1")
+        old = session.provider_session_id
+        await session.regenerate()
+        await until(lambda: provider.deleting)
+    assert provider.closed_while_deleting is False
+    async with store.manager(providers={"native": provider}) as manager:
+        await (await manager.get_session("s")).get_metrics()
+        await until(lambda: provider.deleted == [old])
