@@ -15,7 +15,7 @@ from ...actors.errors import ProviderError
 from ...actors.ports import Completed, TextDelta
 from ..http.buckets import limit_headers
 from ..http.service import request_id_of
-from ..http.trouble import is_ambiguous
+from ..http.trouble import HttpTroubleError, is_ambiguous
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
@@ -69,7 +69,7 @@ async def _attempt(
 ) -> AsyncGenerator[ProviderEvent]:
     completed: Completed | None = None
     async with service.open(call) as stream:
-        async for events in stream:
+        while (events := await _next(stream, reader)) is not None:
             text, completed, trouble = _read(reader, events)
             if text:
                 yield TextDelta(text)
@@ -83,6 +83,24 @@ async def _attempt(
         facts = _facts(stream)
     # The connection is free by now, whatever the receiver of this takes its time for.
     yield attrs.evolve(completed, metadata={**facts, **completed.metadata})
+
+
+async def _next(stream: HttpStream, reader: Reader) -> list[ServerSentEvent] | None:
+    """The next events; None at the end. A connection that breaks behind it does not matter."""
+    try:
+        return await anext(stream, None)
+    except HttpTroubleError:
+        if not _is_complete(reader):
+            raise
+        return None
+
+
+def _is_complete(reader: Reader) -> bool:
+    try:
+        reader.end()
+    except ProviderError:
+        return False
+    return True
 
 
 def _read(
