@@ -78,7 +78,7 @@ def update_settings(
     provider: str,
     made_with: Collection[str] = (),
 ) -> None:
-    """Set what a user changes in a session; None takes a key back to the session's provider_config.
+    """Set what a user changes in a session; None leaves an option to its default.
 
     Raises ConfigurationError, and nothing is set then, for a wrong value, an unknown key, and a key
     of `made_with`.
@@ -164,7 +164,7 @@ def pairs(name: str, value: Any) -> dict[str, str]:
     """A conversation's metadata: at most 16 pairs of texts, as vendors that keep it take it."""
     if not isinstance(value, Mapping):
         refuse(name, f"a mapping of at most {MAX_PAIRS} texts by name", cast("object", value))
-    given = cast("Mapping[Any, Any]", value)
+    given = cast("Mapping[object, object]", value)
     if len(given) > MAX_PAIRS:
         refuse(name, f"a mapping of at most {MAX_PAIRS} texts by name", given)
     checked: dict[str, str] = {}

@@ -67,7 +67,7 @@ def mapping(value: object) -> Mapping[str, Any]:
 
 def items(value: object) -> list[Any]:
     """The value, if it is a JSON array; else an empty one."""
-    return cast("list[Any]", value) if isinstance(value, list) else []
+    return cast("list[object]", value) if isinstance(value, list) else []
 
 
 def name_of(value: object, most: int = MAX_NAME_CHARACTERS) -> str | None:

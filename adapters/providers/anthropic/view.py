@@ -49,8 +49,8 @@ class AnthropicProviderSession:
     def update_provider_config(self, changes: Mapping[str, Any]) -> None:
         """Set options from the next turn on; they go before the session's `provider_config`.
 
-        The keys are those of `provider_config` but `conversation_metadata`; None takes one back to
-        what that says. Kept with the session. Raises ConfigurationError for a wrong key or value,
+        The keys are those of `provider_config` but `conversation_metadata`; None leaves an option
+        to its default. Kept with the session. Raises ConfigurationError for a wrong key or value,
         and nothing is set then.
         """
         check_options(changes, version=self._version, may_thread=self._may_thread)

@@ -8,6 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import attrs
+
 from ....actors.errors import ConfigurationError, ProviderError
 from ....actors.ports import IProvider
 from ...http.options import HttpOptions
@@ -76,21 +78,16 @@ class OpenAIChatProvider(IProvider):
         secret = _secret(api_key)
         del api_key  # a traceback may print the locals of this frame
         url = base_url or os.environ.get("OPENAI_BASE_URL") or VENDOR_URL
+        named = {"openai-organization": organization, "openai-project": project}
+        headers = {name: value for name, value in named.items() if value is not None}
         options = HttpOptions(base_url=url, **http)
+        options = attrs.evolve(options, headers={**options.headers, **headers})
         at_the_vendor = urlsplit(options.base_url).hostname == urlsplit(VENDOR_URL).hostname
         if secret is None and at_the_vendor:
             raise ConfigurationError(
                 "the provider 'openai_chat' needs a key for OpenAI: pass it, or set OPENAI_API_KEY"
             )
         self._name = name
-        self._headers = {
-            header: value
-            for header, value in (
-                ("openai-organization", organization),
-                ("openai-project", project),
-            )
-            if value
-        }
         self._http = HttpService(
             provider=name,
             options=options,
@@ -117,8 +114,8 @@ class OpenAIChatProvider(IProvider):
             method="POST",
             path=PATH,
             body=chat_body(request.model, request.messages, options),
-            headers=self._headers,
             tokens=said // _CHARACTERS_PER_TOKEN + most,
+            takes_document=True,
         )
 
     def _options(self, config: Mapping[str, Any]) -> Options:

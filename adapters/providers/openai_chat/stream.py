@@ -4,7 +4,7 @@ What they agree on is the text, in `choices[0].delta.content`. An answer is comp
 `finish_reason` or `[DONE]` has come; some servers send only one of them, and neither means that it
 was cut off. The counts come with the last chunk, behind it in one without choices, or never. An
 error may come as an event of its own, as a chunk, inside a choice, or as a `finish_reason`. A
-server that does not stream sends one JSON document.
+server that does not stream sends one JSON document, which is read as one event.
 """
 
 from __future__ import annotations
@@ -70,12 +70,6 @@ class ChatReader:
         if self._finish_reason is None:
             raise cut_off(self._name, "a finish_reason")
         return self._complete()
-
-    def whole(self, body: object) -> Iterable[str | Completed]:
-        """A whole answer, which a server sent in place of a stream."""
-        yield from self._chunk(body)
-        yield from self._rest()
-        yield self.end()
 
     def _chunk(self, value: object) -> Iterator[str]:
         said = error_in(value)

@@ -22,7 +22,7 @@ class OpenAIChatProviderSession:
     def update_provider_config(self, changes: Mapping[str, Any]) -> None:
         """Set options from the next turn on; they go before the session's `provider_config`.
 
-        The keys are those of `provider_config`; None takes one back to what that says. Kept with
-        the session. Raises ConfigurationError for a wrong key or value, and nothing is set then.
+        The keys are those of `provider_config`; None leaves an option to its default. Kept with the
+        session. Raises ConfigurationError for a wrong key or value, and nothing is set then.
         """
         update_settings(self._settings, changes, TABLE, NAME)

@@ -14,7 +14,7 @@ from langswarm.core.session.adapters.providers.anthropic.options import (
 )
 
 
-def check(*, may_thread: bool = True, version: str = "2023-06-01", **config: Any) -> None:
+def check(*, may_thread: Any = True, version: Any = "2023-06-01", **config: Any) -> None:
     check_options(config, version=version, may_thread=may_thread)
 
 

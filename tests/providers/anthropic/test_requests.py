@@ -92,8 +92,11 @@ def test_an_extra_body_never_replaces_what_the_runtime_sets() -> None:
 
 def marks(made: dict[str, Any]) -> list[str]:
     """The texts that end with a breakpoint, in the order of the prompt."""
-    fields = [made.get("system"), *(each["content"] for each in made["messages"])]
-    blocks = [block for field in fields if isinstance(field, list) for block in field]
+    fields: list[Any] = [made.get("system"), *(each["content"] for each in made["messages"])]
+    blocks: list[Any] = []
+    for field in fields:
+        if field is not None and not isinstance(field, str):
+            blocks.extend(field)
     assert all(block.keys() == {"type", "text", "cache_control"} for block in blocks)
     assert all(block["cache_control"] == MARK for block in blocks)
     return [block["text"] for block in blocks]

@@ -25,7 +25,7 @@ USAGE = {
 
 
 def start(**changes: Any) -> tuple[str, dict[str, Any]]:
-    message = {
+    message: dict[str, Any] = {
         "id": "msg_1",
         "type": "message",
         "role": "assistant",
@@ -269,7 +269,11 @@ def test_what_comes_after_the_end_is_passed_over() -> None:
 def test_whatever_a_vendor_says_an_answer_can_be_stored(
     events: list[Any], message: Any, usage: Any
 ) -> None:
-    told = [("", value) for value in events if not (isinstance(value, dict) and "type" in value)]
+    told: list[tuple[str, Any]] = [
+        ("", value)
+        for value in events
+        if not (isinstance(value, dict) and "type" in value) and not isinstance(value, str)
+    ]
     data = sse(
         *told,
         ("", {"type": "message_start", "message": message}),

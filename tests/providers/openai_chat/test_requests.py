@@ -68,7 +68,12 @@ def test_each_option_has_its_field() -> None:
 
 
 def test_an_extra_body_never_replaces_what_the_runtime_sets() -> None:
-    extra = {"model": "other", "stream": False, "messages": [], "stream_options": None}
+    extra: dict[str, Any] = {
+        "model": "other",
+        "stream": False,
+        "messages": [],
+        "stream_options": None,
+    }
     assert chat_body("gpt", WINDOW, Options(extra_body=extra)) == chat_body(
         "gpt", WINDOW, Options()
     )

@@ -28,17 +28,24 @@ def chunk(
 ) -> tuple[str, dict[str, Any]]:
     delta = {} if content is None else {"content": content}
     made: dict[str, Any] = {"index": 0, "delta": delta, "finish_reason": finish}
-    return "", {
+    data: dict[str, Any] = {
         "id": "chatcmpl-1",
         "object": "chat.completion.chunk",
         "created": 1,
         "model": "served",
         "choices": [made | (choice or {})],
-    } | fields
+    }
+    return "", data | fields
 
 
 ROLE = chunk("", choice={"delta": {"role": "assistant", "content": ""}})
-COUNTED = ("", {"id": "chatcmpl-1", "model": "served", "choices": [], "usage": USAGE})
+COUNTED: tuple[str, Any] = (
+    "",
+    {"id": "chatcmpl-1", "model": "served", "choices": [], "usage": USAGE},
+)
+
+EMPTY: dict[str, Any] = {}
+END: tuple[str, Any] = ("", {"choices": [{"delta": EMPTY, "finish_reason": "stop"}]})
 
 
 def answer(*pieces: str) -> list[bytes]:
@@ -106,7 +113,7 @@ DIALECTS = {
     ),
     "no ids and no models": sse(
         ("", {"choices": [{"delta": {"content": "Hello you"}}]}),
-        ("", {"choices": [{"delta": {}, "finish_reason": "stop"}]}),
+        END,
     ),
     "null contents": sse(
         chunk(choice={"delta": {"role": "assistant", "content": None}}),
@@ -199,9 +206,8 @@ def test_a_server_that_does_not_stream_is_read_as_a_whole() -> None:
         ],
         "usage": USAGE,
     }
-    said, last = list(ChatReader().whole(body))
+    said, last = read(ChatReader(), sse(("", body)))
     assert said == "Hello"
-    assert isinstance(last, Completed)
     assert (last.finish_reason, last.input_tokens, last.output_tokens) == ("length", 9, 12)
 
 
@@ -237,12 +243,10 @@ def test_an_answer_is_the_same_however_its_bytes_are_cut(
     assert (said, last) == read(ChatReader(), [data])
 
 
-@pytest.mark.parametrize(
-    "body", [{}, None, [], "text", {"choices": [{"message": {"content": "x"}}]}]
-)
+@pytest.mark.parametrize("body", [{}, None, [], 5, {"choices": [{"message": {"content": "x"}}]}])
 def test_a_document_without_an_end_is_no_answer(body: Any) -> None:
     with pytest.raises(ProviderError) as caught:
-        list(ChatReader().whole(body))
+        read(ChatReader(), sse(("", body)))
     assert caught.value.code == "truncated"
 
 
