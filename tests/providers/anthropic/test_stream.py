@@ -133,6 +133,7 @@ def test_thinking_and_tool_calls_are_no_text_and_are_named() -> None:
         start(),
         block(0, "thinking", thinking=""),
         other_delta("thinking_delta", 0, thinking="hm"),
+        other_delta("summary_delta", 0, text="nor this"),
         other_delta("signature_delta", 0, signature="c2ln"),
         block_end(0),
         block(1, "text"),
