@@ -15,6 +15,9 @@ class Gate:
 
     `wait()` (or `await reached()`) returns when one waits there; `release()` lets all pass, from
     then on; `step(n)` lets n pass.
+
+    What the server wrote before the gate is on its way then; whether the client has read it, only
+    the client knows.
     """
 
     def __init__(self) -> None:
