@@ -175,6 +175,42 @@ def _context(library: Any, *, secure: bool) -> ssl.SSLContext:
         return _contexts[name]
 
 
+class _Pieces:
+    """The content of a request, in one piece."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, content: bytes) -> None:
+        self._left: bytes | None = content
+
+    def __aiter__(self) -> _Pieces:
+        return self
+
+    async def __anext__(self) -> bytes:
+        left, self._left = self._left, None
+        if left is None:
+            raise StopAsyncIteration
+        return left
+
+
+@lru_cache
+def _stream_type(library: Any) -> Any:
+    """The library's type for a content, iterated without a generator.
+
+    httpx has a generator for it that nobody closes when a request is cancelled while it is sent:
+    trio warns of each such one.
+    """
+
+    def init(stream: Any, content: bytes) -> None:
+        stream.content = content
+
+    def pieces(stream: Any) -> _Pieces:
+        return _Pieces(stream.content)
+
+    names = {"__init__": init, "__aiter__": pieces}
+    return type("Content", (library.AsyncByteStream,), names)
+
+
 class Pool:
     """Some connections, and how many of them are in use."""
 
@@ -218,14 +254,16 @@ class Client:
     ) -> httpx.Request:
         """A request; with a client that was handed in, by its own ways."""
         extensions = {"timeout": self._timeouts}
-        given = self._given
-        if given is not None:
-            return given.build_request(
-                method, url, headers=headers, content=content, extensions=extensions
-            )
-        made: httpx.Request = self._library.Request(
-            method, self._make_url(url), headers=headers, content=content, extensions=extensions
+        build = self._library.Request if self._given is None else self._given.build_request
+        made: httpx.Request = build(
+            method,
+            self._make_url(url) if self._given is None else url,
+            headers=headers,
+            content=content,
+            extensions=extensions,
         )
+        if content is not None:
+            made.stream = _stream_type(self._library)(content)
         return made
 
     def choose(self) -> Pool | None:

@@ -40,7 +40,7 @@ class MockHarness(ProviderHarness):
         self._configs: dict[str, dict[str, Any]] = {}
 
     def config_of(self, question: str) -> Mapping[str, Any]:
-        return self._configs[question]
+        return self._configs.get(question, {})
 
     def answer(self, question: str, pieces: Sequence[str]) -> None:
         # Short waits, so that there are points to cancel at.

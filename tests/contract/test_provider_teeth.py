@@ -152,7 +152,7 @@ class TestSkipping:
         class KeepsNone(Good):
             keeps_conversations = False
 
-        with pytest.raises(CaseSkipped, match=r"no provider\.keeps_conversations"):
+        with pytest.raises(CaseSkipped, match=r"no provider\.holds_conversation"):
             CONVERSATIONS[0].check(harness_of(KeepsNone))
 
     def test_a_harness_that_was_made_is_closed_also_when_skipped_or_broken(self) -> None:

@@ -75,8 +75,9 @@ class ProviderCase:
     def missing(self, harness: ProviderHarness) -> list[str]:
         """What `check` would skip the case for; []: nothing."""
         lacking = missing(harness, self.needs)
-        if "conversations" in self.needs and not harness.provider.keeps_conversations:
-            lacking.append("provider.keeps_conversations")
+        config = harness.config_of("")
+        if "conversations" in self.needs and not harness.provider.holds_conversation(config):
+            lacking.append("provider.holds_conversation()")
         return lacking
 
     def _skip_unless_able(self, harness: ProviderHarness) -> None:

@@ -68,7 +68,7 @@ class ProviderHarness:
         raise NotImplementedError
 
     def config_of(self, question: str) -> Mapping[str, Any]:
-        """The provider_config of the request that asks this; where a config steers the vendor."""
+        """The provider_config of the request that asks this; "": of any other one."""
         del question
         return {}
 
