@@ -42,8 +42,9 @@ class OpenAIChatProvider(IProvider):
     llama.cpp, LiteLLM, OpenRouter and others. They keep nothing between two turns; each turn sends
     the window, so there is no `provider_session_id`.
 
-    - `api_key`: None: OPENAI_API_KEY from the environment, if it is set; "": no key is sent. Needed
-      for the vendor's base_url only.
+    - `api_key`: None: OPENAI_API_KEY from the environment, if it is set; with a `base_url` of
+      another server none, since a key of OpenAI's is not for every server. "": no key is sent.
+      Needed for the vendor's base_url only.
     - `base_url`: up to and with the version, such as "http://127.0.0.1:11434/v1". None:
       OPENAI_BASE_URL, then `https://api.openai.com/v1`.
     - `organization`, `project`: sent as OpenAI's headers for them.
@@ -75,15 +76,15 @@ class OpenAIChatProvider(IProvider):
         name: str = NAME,
         **http: Any,
     ) -> None:
-        secret = _secret(api_key)
+        is_elsewhere = base_url is not None and not _is_vendors(base_url)
+        secret = _secret(api_key, may_read=not is_elsewhere)
         del api_key  # a traceback may print the locals of this frame
         url = base_url or os.environ.get("OPENAI_BASE_URL") or VENDOR_URL
         named = {"openai-organization": organization, "openai-project": project}
         headers = {name: value for name, value in named.items() if value is not None}
         options = HttpOptions(base_url=url, **http)
         options = attrs.evolve(options, headers={**options.headers, **headers})
-        at_the_vendor = urlsplit(options.base_url).hostname == urlsplit(VENDOR_URL).hostname
-        if secret is None and at_the_vendor:
+        if secret is None and _is_vendors(options.base_url):
             raise ConfigurationError(
                 "the provider 'openai_chat' needs a key for OpenAI: pass it, or set OPENAI_API_KEY"
             )
@@ -137,10 +138,14 @@ class OpenAIChatProvider(IProvider):
         await self._http.aclose()
 
 
-def _secret(api_key: str | None) -> Secret | None:
+def _is_vendors(base_url: str) -> bool:
+    return urlsplit(base_url).hostname == urlsplit(VENDOR_URL).hostname
+
+
+def _secret(api_key: str | None, *, may_read: bool) -> Secret | None:
     if api_key is not None:
         return Secret(api_key) if api_key else None
-    if os.environ.get("OPENAI_API_KEY"):
+    if may_read and os.environ.get("OPENAI_API_KEY"):
         return Secret(os.environ["OPENAI_API_KEY"], "OPENAI_API_KEY")
     return None
 

@@ -224,6 +224,20 @@ async def test_a_server_of_ones_own_needs_no_key(
     assert "authorization" not in vendor.last.headers
 
 
+async def test_a_key_of_openais_goes_to_no_other_server(
+    vendor: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OPENAI_API_KEY is for OpenAI, and for the server that OPENAI_BASE_URL names beside it."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    async with manager_of(vendor, None) as manager:
+        await (await new_session(manager)).send_message("One?")
+    assert "authorization" not in vendor.last.headers
+    monkeypatch.setenv("OPENAI_BASE_URL", vendor.openai_url)
+    async with manager_of(vendor, None, base_url=None) as manager:
+        await (await new_session(manager)).send_message("One?")
+    assert vendor.last.key == KEY
+
+
 def test_a_provider_is_made_with_what_can_be_right_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
