@@ -9,7 +9,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from langswarm.core.session import StorageFactory
+from langswarm.core.session import StorageFactory, providers
 
 from ..vendors import vendor_server
 from .blocks import ROOT, Program, blocks_of, documents, not_run, programs
@@ -81,6 +81,7 @@ def test_program_prints_what_its_page_says(
     monkeypatch.chdir(tmp_path)
     backends = dict(StorageFactory._backends)  # a program may register one of its own
     monkeypatch.setattr(StorageFactory, "_backends", backends)
+    monkeypatch.setattr(providers, "_registered", dict(providers._registered))
     execute(program, backend, monkeypatch)
     if program.outputs:
         assert capsys.readouterr().out.splitlines() == "\n".join(program.outputs).splitlines()

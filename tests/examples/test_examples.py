@@ -43,3 +43,17 @@ class TestExamples:
         assert len(texts) == 3
         assert texts[-1] == "'Mock response to: Which stars does a sailor know by name?'"
         assert all(texts[-1].startswith(text[:-1]) for text in texts)
+
+    def test_a_class_with_one_async_function_is_a_provider(self, backend: str) -> None:
+        assert output_of("simple_provider.py", backend) == [
+            "loud-1: HELLO!",
+            "loud-1: HOW ARE YOU!",
+            "4 messages",
+        ]
+
+    def test_a_provider_streams_and_survives_an_answer_that_is_cut_off(self, backend: str) -> None:
+        assert output_of("streaming_provider.py", backend) == [
+            "'Owls see in the dark '",
+            "truncated True",
+            "'Still there '",
+        ]
