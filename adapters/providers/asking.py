@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
 
     from ...actors.ports import ProviderEvent
+    from ..http.retries import Attempts
     from ..http.service import HttpCall, HttpService
     from ..http.sse import ServerSentEvent
     from ..http.stream import HttpStream
@@ -39,15 +40,19 @@ class Reader(Protocol):
 
 
 async def ask(
-    service: HttpService, call: HttpCall, new_reader: Callable[[], Reader]
+    service: HttpService,
+    call: HttpCall,
+    new_reader: Callable[[], Reader],
+    attempts: Attempts | None = None,
 ) -> AsyncGenerator[ProviderEvent]:
     """Stream the answer to a call: text deltas, one per read of the socket, then `Completed`.
 
     A failure is repeated as `HttpService.attempts` says, but never after a text was given out, and
     not where the call must not be repeated and the service may have received it: then the
-    ProviderError goes up, and `is_ambiguous` of it tells.
+    ProviderError goes up, and `is_ambiguous` of it tells. `attempts`: those of a caller that goes
+    on from there, so that all its calls together are no more; None: this call's own.
     """
-    attempts = service.attempts()
+    attempts = service.attempts() if attempts is None else attempts
     while True:
         has_spoken = False
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -20,6 +21,7 @@ from .config import NAME
 from .reading_back import Answered, Mark, NotArrived, Unfinished, mark_of, read_back
 from .requests import ITEMS_PER_CALL, estimated_tokens, response_body
 from .responses import ResponsesReader, completed_of
+from .uninterrupted import make
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -128,7 +130,7 @@ class Answering:
         call = _call(turn.request, turn.options, turn.conversation_id)
         while True:
             try:
-                async with aclosing(ask(self._service, call, turn.new_reader)) as events:
+                async with aclosing(ask(self._service, call, turn.new_reader, attempts)) as events:
                     async for event in events:
                         yield turn.heard(event)
                 return
@@ -180,7 +182,9 @@ class Answering:
 
     async def _create(self, history: Sequence[PromptMessage], options: Options) -> str:
         try:
-            return await self._conversations.create(history, options)
+            return await make(
+                partial(self._conversations.create, history, options), self._conversations.delete
+            )
         except ProviderError as error:
             if error.code != "not_found":
                 raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
@@ -41,6 +42,7 @@ from .requests import (
     run_body,
     thread_body,
 )
+from .uninterrupted import make
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Sequence
@@ -211,7 +213,7 @@ class Threads:
         if thread_id is not None and not await self._add(thread_id, window[-1]):
             thread_id = None
         if thread_id is None:
-            thread_id = await self._create(window[:-1], options)
+            thread_id = await make(partial(self._create, window[:-1], options), self.delete)
             yield ConversationStarted(thread_id)
             for message in window[MESSAGES_PER_THREAD:-1]:
                 await self._fetch("POST", thread_id, "/messages", message_body(message))

@@ -16,14 +16,26 @@ if TYPE_CHECKING:
 KEY = "sk-canary-0123456789abcdef"
 
 
-def provider_for(server: VendorServer, **options: Any) -> OpenAIProvider:
-    """A provider of the server; it waits for nothing long."""
-    given: dict[str, Any] = {
-        "api_key": KEY,
-        "base_url": server.openai_url,
-        "stall_timeout": 10.0,
-    }
-    return OpenAIProvider(**{**given, **options})
+class Connect:
+    """Makes providers of the server; the fixture `connect` closes them."""
+
+    def __init__(self, server: VendorServer) -> None:
+        self._server = server
+        self.made: list[OpenAIProvider] = []
+
+    def __call__(self, **options: Any) -> OpenAIProvider:
+        given: dict[str, Any] = {
+            "api_key": KEY,
+            "base_url": self._server.openai_url,
+            "stall_timeout": 10.0,
+        }
+        self.made.append(OpenAIProvider(**{**given, **options}))
+        return self.made[-1]
+
+    async def close(self) -> None:
+        """Close all that were made."""
+        for provider in self.made:
+            await provider.aclose()
 
 
 def user(text: str) -> PromptMessage:

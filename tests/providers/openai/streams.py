@@ -58,7 +58,7 @@ def response_events(
     ]
     output: list[Json] = []
     if reasoning:
-        item = {"type": "reasoning", "id": "rs_1", "summary": []}
+        item: Json = {"type": "reasoning", "id": "rs_1", "summary": []}
         events.append({"type": "response.output_item.added", "output_index": 0, "item": item})
         events.append({"type": "response.reasoning_text.delta", "delta": "hm", "item_id": "rs_1"})
         events.append({"type": "response.output_item.done", "output_index": 0, "item": item})
@@ -108,7 +108,7 @@ def run_events(*messages: Sequence[str], ends: str = "completed", **fields: Any)
             events.append(
                 {"event": "thread.message.delta", "data": {**delta, "delta": {"content": content}}}
             )
-        content = [{"type": "text", "text": {"value": "".join(deltas), "annotations": []}}]
+        content: list[Json] = [{"type": "text", "text": {"value": "".join(deltas)}}]
         events.append({"event": "thread.message.completed", "data": {**new, "content": content}})
     usage = {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17}
     end = {**run, "status": ends, "usage": usage, "assistant_id": "asst_1", "model": "gpt-5"}

@@ -9,10 +9,11 @@ from langswarm.core.session.actors.ports import ConversationStarted
 from langswarm.core.session.errors import ProviderError
 
 from ...vendors.faults import status
-from .helpers import Chat, answer, provider_for, system, user
+from .helpers import Chat, answer, system, user
 
 if TYPE_CHECKING:
     from ...vendors import VendorServer
+    from .helpers import Connect
 
 
 def items_of(vendor: VendorServer, conversation_id: str | None) -> list[tuple[str, str]]:
@@ -24,8 +25,9 @@ def items_of(vendor: VendorServer, conversation_id: str | None) -> list[tuple[st
 
 async def test_a_turn_begins_a_conversation_and_the_next_one_goes_on_with_it(
     vendor: VendorServer,
+    connect: Connect,
 ) -> None:
-    provider = provider_for(vendor)
+    provider = connect()
     chat = Chat(provider, thread_metadata={"user_type": "premium"})
     first = await chat.ask("Hello")
     assert isinstance(chat.events[0], ConversationStarted)
@@ -48,13 +50,13 @@ async def test_a_turn_begins_a_conversation_and_the_next_one_goes_on_with_it(
         ("assistant", "answer to: And now?"),
     ]
     assert vendor.seen()[0].body == {"metadata": {"user_type": "premium"}}
-    await provider.aclose()
 
 
 async def test_a_history_of_any_length_is_in_the_conversation_before_the_question(
     vendor: VendorServer,
+    connect: Connect,
 ) -> None:
-    provider = provider_for(vendor)
+    provider = connect()
     history = [pair for n in range(30) for pair in (user(f"q{n}"), answer(f"a{n}"))]
     chat = Chat(provider, system("Be kind."), *history)
     await chat.ask("Hello")
@@ -64,24 +66,25 @@ async def test_a_history_of_any_length_is_in_the_conversation_before_the_questio
     sizes = [len(seen.body["items"]) for seen in vendor.seen("/v1/conversations")]
     assert sizes == [20, 20, 20]
     assert vendor.last.body["instructions"] == "Be kind."
-    await provider.aclose()
 
 
-async def test_a_conversation_is_told_before_anything_else_can_fail(vendor: VendorServer) -> None:
-    provider = provider_for(vendor)
+async def test_a_conversation_is_told_before_anything_else_can_fail(
+    vendor: VendorServer, connect: Connect
+) -> None:
+    provider = connect()
     history = [user(str(number)) for number in range(25)]
     vendor.script(status(400), path="/v1/conversations/")
     chat = Chat(provider, *history)
     with pytest.raises(ProviderError):
         await chat.ask("Hello")
     assert list(vendor.state.conversations.by_id) == chat.started == [chat.conversation_id]
-    await provider.aclose()
 
 
 async def test_a_conversation_that_is_gone_is_begun_anew_with_the_window(
     vendor: VendorServer,
+    connect: Connect,
 ) -> None:
-    provider = provider_for(vendor)
+    provider = connect()
     chat = Chat(provider)
     await chat.ask("Hello")
     gone = chat.conversation_id
@@ -94,13 +97,13 @@ async def test_a_conversation_that_is_gone_is_begun_anew_with_the_window(
         ("user", "Again"),
         ("assistant", "answer to: Again"),
     ]
-    await provider.aclose()
 
 
 async def test_a_model_that_is_not_found_does_not_cost_the_conversation(
     vendor: VendorServer,
+    connect: Connect,
 ) -> None:
-    provider = provider_for(vendor)
+    provider = connect()
     chat = Chat(provider)
     await chat.ask("Hello")
     error = {"error": {"message": "No such model", "type": "x", "code": "model_not_found"}}
@@ -109,11 +112,12 @@ async def test_a_model_that_is_not_found_does_not_cost_the_conversation(
         await chat.ask("Again")
     assert caught.value.code == "not_found"
     assert len(vendor.state.conversations.by_id) == 1
-    await provider.aclose()
 
 
-async def test_a_locked_conversation_is_waited_for_but_not_for_ever(vendor: VendorServer) -> None:
-    provider = provider_for(vendor)
+async def test_a_locked_conversation_is_waited_for_but_not_for_ever(
+    vendor: VendorServer, connect: Connect
+) -> None:
+    provider = connect()
     chat = Chat(provider)
     await chat.ask("Hello")
     locked = {"error": {"message": "busy", "type": "x", "code": "conversation_locked"}}
@@ -126,13 +130,13 @@ async def test_a_locked_conversation_is_waited_for_but_not_for_ever(vendor: Vend
         await chat.ask("Once more")
     assert (caught.value.code, caught.value.retryable) == ("locked", True)
     assert vendor.faults_left == 10 - 3
-    await provider.aclose()
 
 
 async def test_without_state_the_window_is_sent_each_time_and_nothing_is_kept(
     vendor: VendorServer,
+    connect: Connect,
 ) -> None:
-    provider = provider_for(vendor)
+    provider = connect()
     chat = Chat(provider, system("Be kind."), state="local")
     await chat.ask("Hello")
     end = await chat.ask("Again")
@@ -146,16 +150,17 @@ async def test_without_state_the_window_is_sent_each_time_and_nothing_is_kept(
     ]
     assert not provider.holds_conversation(chat.config)
     assert provider.holds_conversation({})
-    await provider.aclose()
 
 
-async def test_the_end_tells_the_request_the_limits_and_what_it_cost(vendor: VendorServer) -> None:
+async def test_the_end_tells_the_request_the_limits_and_what_it_cost(
+    vendor: VendorServer, connect: Connect
+) -> None:
     vendor.headers = {
         "x-ratelimit-limit-requests": "100",
         "x-ratelimit-remaining-requests": "99",
         "x-ratelimit-reset-requests": "1s",
     }
-    provider = provider_for(vendor)
+    provider = connect()
     end = await Chat(provider).ask("Hello")
     assert end.output_tokens == 3
     metadata: dict[str, Any] = dict(end.metadata)
@@ -166,11 +171,12 @@ async def test_the_end_tells_the_request_the_limits_and_what_it_cost(vendor: Ven
     assert metadata["service_tier"] == "default"
     assert metadata["usage"]["output_tokens"] == 3
     assert "99" in str(metadata["rate_limits"])
-    await provider.aclose()
 
 
-async def test_the_metadata_of_a_conversation_can_be_read(vendor: VendorServer) -> None:
-    provider = provider_for(vendor)
+async def test_the_metadata_of_a_conversation_can_be_read(
+    vendor: VendorServer, connect: Connect
+) -> None:
+    provider = connect()
     chat = Chat(provider, thread_metadata={"user_type": "premium"})
     assert await provider.read_metadata(None, chat.config) == {}
     await chat.ask("Hello")
@@ -184,11 +190,12 @@ async def test_the_metadata_of_a_conversation_can_be_read(vendor: VendorServer) 
     with pytest.raises(ProviderError) as caught:
         await provider.read_metadata("conv_gone", chat.config)
     assert caught.value.code == "not_found"
-    await provider.aclose()
 
 
-async def test_a_conversation_is_deleted_with_every_item(vendor: VendorServer) -> None:
-    provider = provider_for(vendor)
+async def test_a_conversation_is_deleted_with_every_item(
+    vendor: VendorServer, connect: Connect
+) -> None:
+    provider = connect()
     chat = Chat(provider, *(user(str(number)) for number in range(130)))
     await chat.ask("Hello")
     assert chat.conversation_id is not None
@@ -196,11 +203,12 @@ async def test_a_conversation_is_deleted_with_every_item(vendor: VendorServer) -
     assert vendor.state.conversations.by_id == {}
     assert vendor.orphaned_items == []
     await provider.delete_conversation(chat.conversation_id)
-    await provider.aclose()
 
 
-async def test_a_deletion_that_failed_half_way_goes_on_where_it_was(vendor: VendorServer) -> None:
-    provider = provider_for(vendor)
+async def test_a_deletion_that_failed_half_way_goes_on_where_it_was(
+    vendor: VendorServer, connect: Connect
+) -> None:
+    provider = connect()
     chat = Chat(provider, *(user(str(number)) for number in range(10)))
     await chat.ask("Hello")
     assert chat.conversation_id is not None
@@ -218,13 +226,13 @@ async def test_a_deletion_that_failed_half_way_goes_on_where_it_was(vendor: Vend
     await provider.delete_conversation(chat.conversation_id)
     assert vendor.orphaned_items == []
     assert vendor.state.conversations.by_id == {}
-    await provider.aclose()
 
 
-async def test_a_server_without_conversations_says_what_to_use(vendor: VendorServer) -> None:
-    provider = provider_for(vendor)
+async def test_a_server_without_conversations_says_what_to_use(
+    vendor: VendorServer, connect: Connect
+) -> None:
+    provider = connect()
     vendor.script(status(404), path="/v1/conversations")
     with pytest.raises(ProviderError, match="'state': 'local'") as caught:
         await Chat(provider).ask("Hello")
     assert caught.value.code == "not_found"
-    await provider.aclose()

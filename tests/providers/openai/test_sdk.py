@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ...vendors.sdks import KEY, Sent, openai_request_of, sent
-from .helpers import Chat, answer, provider_for, system, user
+from .helpers import Chat, answer, system, user
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ...vendors import VendorServer
+    from .helpers import Connect
 
 
 def item(role: str, content: str) -> Any:
@@ -34,8 +35,8 @@ def without_accept(sent: Sent) -> Sent:
     return attrs.evolve(sent, headers=headers)
 
 
-async def test_a_conversation_and_a_response_in_it(vendor: VendorServer) -> None:
-    provider = provider_for(vendor, api_key=KEY)
+async def test_a_conversation_and_a_response_in_it(vendor: VendorServer, connect: Connect) -> None:
+    provider = connect(api_key=KEY)
     chat = Chat(
         provider,
         system("Be kind."),
@@ -72,11 +73,10 @@ async def test_a_conversation_and_a_response_in_it(vendor: VendorServer) -> None
             stream=True,
         ),
     )
-    await provider.aclose()
 
 
-async def test_a_response_without_state(vendor: VendorServer) -> None:
-    provider = provider_for(vendor, api_key=KEY)
+async def test_a_response_without_state(vendor: VendorServer, connect: Connect) -> None:
+    provider = connect(api_key=KEY)
     await Chat(provider, user("Hello"), answer("Hi"), state="local").ask("How are you?")
     await check(
         vendor,
@@ -88,11 +88,10 @@ async def test_a_response_without_state(vendor: VendorServer) -> None:
             stream=True,
         ),
     )
-    await provider.aclose()
 
 
-async def test_looking_up_and_deleting(vendor: VendorServer) -> None:
-    provider = provider_for(vendor, api_key=KEY)
+async def test_looking_up_and_deleting(vendor: VendorServer, connect: Connect) -> None:
+    provider = connect(api_key=KEY)
     chat = Chat(provider)
     await chat.ask("Hello")
     conversation_id = str(chat.conversation_id)
@@ -109,11 +108,10 @@ async def test_looking_up_and_deleting(vendor: VendorServer) -> None:
         ("DELETE", f"/v1/conversations/{conversation_id}"),
     ]
     assert ours[0].query == {"limit": "100", "order": "asc"}
-    await provider.aclose()
 
 
-async def test_threads_messages_and_runs(vendor: VendorServer) -> None:
-    provider = provider_for(vendor, api_key=KEY)
+async def test_threads_messages_and_runs(vendor: VendorServer, connect: Connect) -> None:
+    provider = connect(api_key=KEY)
     chat = Chat(
         provider,
         system("Be kind."),
@@ -157,4 +155,3 @@ async def test_threads_messages_and_runs(vendor: VendorServer) -> None:
             stream=True,
         ),
     )
-    await provider.aclose()

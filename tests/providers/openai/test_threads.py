@@ -14,10 +14,11 @@ from langswarm.core.session.errors import ProviderError
 from langswarm.core.session.providers import TextDelta
 
 from ...vendors.faults import reset, status, truncate
-from .helpers import KEY, Chat, answer, provider_for, system, user
+from .helpers import KEY, Chat, answer, system, user
 
 if TYPE_CHECKING:
     from ...vendors import VendorServer
+    from .helpers import Connect
 
 CONFIG = {"assistant_id": "asst_abc123"}
 
@@ -28,8 +29,10 @@ def said_in(vendor: VendorServer, thread_id: str | None) -> list[tuple[str, str]
     return [(each["role"], each["content"][0]["text"]["value"]) for each in messages]
 
 
-async def test_turns_of_an_assistant_are_runs_in_one_thread(vendor: VendorServer) -> None:
-    provider = provider_for(vendor)
+async def test_turns_of_an_assistant_are_runs_in_one_thread(
+    vendor: VendorServer, connect: Connect
+) -> None:
+    provider = connect()
     chat = Chat(provider, system("Be kind."), thread_metadata={"a": "b"}, **CONFIG)
     end = await chat.ask("Hello")
     assert isinstance(chat.events[0], ConversationStarted)
@@ -56,38 +59,38 @@ async def test_turns_of_an_assistant_are_runs_in_one_thread(vendor: VendorServer
     await provider.delete_conversation(chat.conversation_id)
     await provider.delete_conversation(chat.conversation_id)
     assert vendor.state.assistants.by_id == {}
-    await provider.aclose()
 
 
 async def test_a_history_of_any_length_is_in_the_thread_before_the_question(
     vendor: VendorServer,
+    connect: Connect,
 ) -> None:
-    provider = provider_for(vendor)
+    provider = connect()
     history = [pair for n in range(20) for pair in (user(f"q{n}"), answer(f"a{n}"))]
     chat = Chat(provider, *history, **CONFIG)
     await chat.ask("Hello")
     said = said_in(vendor, chat.conversation_id)
     assert said[:40] == [(each.role.value, each.content) for each in history]
     assert said[40:] == [("user", "Hello"), ("assistant", "answer to: Hello")]
-    await provider.aclose()
 
 
-async def test_a_thread_that_is_gone_is_begun_anew_with_the_window(vendor: VendorServer) -> None:
-    provider = provider_for(vendor)
+async def test_a_thread_that_is_gone_is_begun_anew_with_the_window(
+    vendor: VendorServer, connect: Connect
+) -> None:
+    provider = connect()
     chat = Chat(provider, **CONFIG)
     await chat.ask("Hello")
     vendor.state.assistants.by_id.clear()
     await chat.ask("Again")
     assert chat.started == [chat.conversation_id]
     assert len(said_in(vendor, chat.conversation_id)) == 4
-    await provider.aclose()
 
 
 @pytest.mark.parametrize("leaves", ["closed", "cancelled"])
 async def test_a_run_is_cancelled_when_nobody_listens_any_more(
-    vendor: VendorServer, leaves: str
+    vendor: VendorServer, connect: Connect, leaves: str
 ) -> None:
-    provider = provider_for(vendor)
+    provider = connect()
     chat = Chat(provider, **CONFIG)
     gate = vendor.hold("/v1/threads/", method="POST", events=10)
     gate.release()
@@ -97,7 +100,6 @@ async def test_a_run_is_cancelled_when_nobody_listens_any_more(
     assert chat.conversation_id is not None
     runs = vendor.state.assistants.by_id[chat.conversation_id].runs
     assert [run["status"] for run in runs.values()] == ["completed", "cancelled"]
-    await provider.aclose()
 
 
 async def _leave_early(vendor: VendorServer, chat: Chat, leaves: str) -> None:
@@ -115,9 +117,9 @@ async def _leave_early(vendor: VendorServer, chat: Chat, leaves: str) -> None:
 
 @pytest.mark.parametrize("fault", [truncate(events=2), truncate(events=9), status(429)])
 async def test_a_run_that_is_lost_is_cancelled_and_not_made_twice(
-    vendor: VendorServer, fault: Any
+    vendor: VendorServer, connect: Connect, fault: Any
 ) -> None:
-    provider = provider_for(vendor, max_retries=0)
+    provider = connect(max_retries=0)
     chat = Chat(provider, **CONFIG)
     await chat.ask("Hello")
     vendor.script(fault, path=f"/v1/threads/{chat.conversation_id}/runs")
@@ -127,11 +129,12 @@ async def test_a_run_that_is_lost_is_cancelled_and_not_made_twice(
     runs = vendor.state.assistants.by_id[chat.conversation_id].runs.values()
     assert len(runs) <= 2
     assert all(run["status"] in {"completed", "cancelled"} for run in runs)
-    await provider.aclose()
 
 
-async def test_a_question_that_may_have_arrived_is_not_added_again(vendor: VendorServer) -> None:
-    provider = provider_for(vendor)
+async def test_a_question_that_may_have_arrived_is_not_added_again(
+    vendor: VendorServer, connect: Connect
+) -> None:
+    provider = connect()
     chat = Chat(provider, **CONFIG)
     await chat.ask("Hello")
     vendor.script(reset(), path=f"/v1/threads/{chat.conversation_id}/messages")
@@ -139,7 +142,6 @@ async def test_a_question_that_may_have_arrived_is_not_added_again(vendor: Vendo
         await chat.ask("Again")
     assert caught.value.code == "connection"
     assert len(vendor.seen(f"/v1/threads/{chat.conversation_id}/messages")) == 1 + 1
-    await provider.aclose()
 
 
 def test_with_the_vendors_base_url_an_assistant_is_warned_of_once() -> None:
@@ -152,20 +154,20 @@ def test_with_the_vendors_base_url_an_assistant_is_warned_of_once() -> None:
         OpenAIProvider(KEY).check_config({})
 
 
-async def test_with_a_base_url_of_ones_own_nothing_is_warned_of(vendor: VendorServer) -> None:
-    provider = provider_for(vendor)
+async def test_with_a_base_url_of_ones_own_nothing_is_warned_of(
+    vendor: VendorServer, connect: Connect
+) -> None:
+    provider = connect()
     provider.check_config(CONFIG)  # warnings are errors here
-    await provider.aclose()
 
 
 async def test_with_the_vendors_base_url_an_assistants_turns_are_conversations(
-    vendor: VendorServer, monkeypatch: pytest.MonkeyPatch
+    vendor: VendorServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    provider = provider_for(vendor)
+    provider = connect()
     monkeypatch.setattr(provider, "_is_vendors", True)
     chat = Chat(provider, **CONFIG)
     await chat.ask("Hello")
     assert chat.conversation_id is not None
     assert chat.conversation_id.startswith("conv_")
     assert "assistant_id" not in vendor.last.body
-    await provider.aclose()
