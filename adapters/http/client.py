@@ -25,17 +25,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 import attrs
 
 from .options import library_of
-from .secret import scrub
-from .trouble import ClientFailure
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator
 
     import httpx
 
     from ...actors.errors import ProviderCode
     from .options import HttpOptions
-    from .secret import Secret
 
 CONNECTIONS_PER_POOL: Final = 10
 POOL_SECONDS: Final = 0.05
@@ -44,8 +41,6 @@ KEEPALIVE_SECONDS: Final = 30.0
 """An idle connection is closed then. Most services keep theirs longer, so that no request meets
 the closing of its connection."""
 _MAX_CHAIN: Final = 12
-_MAX_TOLD: Final = 4
-_MAX_TEXT: Final = 500
 _KEPT_URLS: Final = 256
 
 Kind = Literal[
@@ -396,18 +391,3 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         if isinstance(each, BaseExceptionGroup):
             todo.extend(cast("BaseExceptionGroup[BaseException]", each).exceptions)
         todo.extend(near for near in (each.__cause__, each.__context__) if near is not None)
-
-
-def told(error: BaseException, secrets: Sequence[Secret], depth: int = _MAX_TOLD) -> ClientFailure:
-    """An exception and those behind it as texts without secrets.
-
-    The exceptions themselves are let go: their texts and the frames of their tracebacks hold
-    headers.
-    """
-    kind = type(error)
-    text = scrub(f"{kind.__module__}.{kind.__qualname__}: {error}", secrets)[:_MAX_TEXT]
-    failure = ClientFailure(text)
-    behind = error.__cause__ or error.__context__
-    if depth > 1 and behind is not None and isinstance(behind, Exception):
-        failure.__cause__ = told(behind, secrets, depth - 1)
-    return failure

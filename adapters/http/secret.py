@@ -106,7 +106,7 @@ def _forms(character: str) -> str:
     forms: list[Any] = [
         re.escape(character),
         f"%(?i:{code})",
-        rf"\\u00(?i:{code})",
+        rf"\\+u00(?i:{code})",
         rf"\\+{re.escape(character)}",
     ]
     if character == " ":

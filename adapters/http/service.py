@@ -32,7 +32,13 @@ from .loop_state import LoopState
 from .retries import Attempts, hinted_seconds
 from .secret import scrub
 from .stream import CLOSING_SECONDS, HttpAnswer, HttpStream, Lease, raise_if
-from .trouble import SERVER_ERROR, HttpStatusError, is_ambiguous, scrub_error
+from .trouble import (
+    SERVER_ERROR,
+    HttpStatusError,
+    HttpTroubleError,
+    is_ambiguous,
+    scrub_error,
+)
 from .troubles import Troubles
 
 if TYPE_CHECKING:
@@ -43,7 +49,6 @@ if TYPE_CHECKING:
 
     from .options import HttpOptions
     from .secret import Secret
-    from .trouble import HttpTroubleError
 
     ReadError = Callable[[int, Mapping[str, str], object], ProviderError]
     """From status, headers (names in lower case) and body (parsed JSON, or text) to an error."""
@@ -134,10 +139,10 @@ class HttpService:
             try:
                 return await self._fetch_once(call)
             except ProviderError as error:
-                if not call.repeatable and is_ambiguous(error):
-                    raise
-                if not await attempts.again(error):
-                    raise
+                blind = not call.repeatable and is_ambiguous(error)
+                if blind or not await attempts.again(error):
+                    # Without the frames below, whose locals hold what the service said.
+                    raise error.with_traceback(None)  # noqa: B904 - it is the same error
 
     def open(self, call: HttpCall) -> Opening:
         """One attempt of a call whose answer is streamed: `async with service.open(call) as s`.
@@ -305,12 +310,16 @@ class HttpService:
         # Not an error, because what stands between a service and us answers in HTML.
         with suppress(ValueError, RecursionError):
             body = json.loads(text)
-        error = self._read_error(stream.status, headers, body)
+        try:
+            error = self._read_error(stream.status, headers, body)
+        except Exception as failed:  # noqa: BLE001 - whatever it is, it is no answer
+            error = self._troubles.unreadable(stream.status, failed)
         self.scrub_error(error)
         request_id = request_id_of(headers)
         name = f", request {request_id}" if request_id else ""
         cause = HttpStatusError(f"HTTP status {stream.status}{name}", stream.status, headers)
-        error.__cause__ = cause
+        if not isinstance(error, HttpTroubleError):
+            error.__cause__ = cause
         hint = hinted_seconds(headers, wall_now)
         if hint is not None and error.retry_after_seconds is None:
             error.retry_after_seconds = hint
@@ -413,7 +422,11 @@ class Opening:
         self._stream: HttpStream | None = None
 
     async def __aenter__(self) -> HttpStream:
-        self._stream = await self._service.begin(self._call, streamed=True)
+        try:
+            self._stream = await self._service.begin(self._call, streamed=True)
+        except ProviderError as error:
+            # Without the frames below, whose locals hold what the service said.
+            raise error.with_traceback(None)  # noqa: B904 - it is the same error
         return self._stream
 
     async def __aexit__(

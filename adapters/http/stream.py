@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import attrs
 
 from .sse import MAX_EVENT_BYTES, ServerSentEvent, SSEError, SSEParser
+from .trouble import HttpTroubleError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from .buckets import Meter
     from .client import Client, Pool
     from .gate import Gate
-    from .trouble import HttpTroubleError
     from .troubles import Troubles
 
 CLOSING_SECONDS: Final = 2.0
@@ -117,6 +117,13 @@ class HttpStream:
         return self
 
     async def __anext__(self) -> list[ServerSentEvent]:
+        try:
+            return await self._next()
+        except HttpTroubleError as error:
+            # Without the frames below, whose locals hold what the service said.
+            raise error.with_traceback(None)  # noqa: B904 - it is the same error
+
+    async def _next(self) -> list[ServerSentEvent]:
         if self.is_document:
             return [await self._document()]
         while True:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ...actors.errors import ProviderError
 from .secret import scrub
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 REQUEST_TIMEOUT = 408
 SERVER_ERROR = 500
 OVERLOADED = 529
+_MAX_TOLD: Final = 4
+_MAX_TEXT: Final = 500
 
 
 class HttpTroubleError(ProviderError):
@@ -79,8 +81,23 @@ def is_ambiguous(error: ProviderError) -> bool:
     return True
 
 
+def told(error: BaseException, secrets: Sequence[Secret], depth: int = _MAX_TOLD) -> ClientFailure:
+    """An exception and those behind it as texts without secrets.
+
+    The exceptions themselves are let go: their texts and the frames of their tracebacks hold
+    headers.
+    """
+    kind = type(error)
+    text = scrub(f"{kind.__module__}.{kind.__qualname__}: {error}", secrets)[:_MAX_TEXT]
+    failure = ClientFailure(text)
+    behind = error.__cause__ or error.__context__
+    if depth > 1 and behind is not None and isinstance(behind, Exception):
+        failure.__cause__ = told(behind, secrets, depth - 1)
+    return failure
+
+
 def scrub_error(error: ProviderError, secrets: Sequence[Secret]) -> None:
-    """Take the secrets out of an error's texts, in place."""
+    """Take the secrets out of an error's texts and out of what is behind it, in place."""
     error.args = tuple(
         scrub(each, secrets) if isinstance(each, str) else each for each in error.args
     )
@@ -88,3 +105,7 @@ def scrub_error(error: ProviderError, secrets: Sequence[Secret]) -> None:
     for name, value in attributes.items():
         if isinstance(value, str):
             attributes[name] = scrub(value, secrets)
+    behind = error.__cause__ or error.__context__
+    if behind is not None and not isinstance(behind, HttpStatusError | ClientFailure):
+        error.__cause__ = told(behind, secrets)
+    error.__context__ = None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .client import MANNERS, told
+from .client import MANNERS
 from .secret import scrub
-from .trouble import HttpTroubleError
+from .trouble import HttpTroubleError, told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,6 +129,16 @@ class Troubles:
             retry_after_seconds=seconds,
             worth_repeating=False,
         )
+
+    def unreadable(self, status: int, error: Exception) -> HttpTroubleError:
+        """The provider's own reading of an error failed."""
+        trouble = self._make(
+            f"{self._origin} answered HTTP {status}, and the provider could not read its error",
+            "internal",
+            ambiguous=True,
+        )
+        trouble.__cause__ = told(error, self._secrets)
+        return trouble
 
     def unwritable(self, what: str) -> HttpTroubleError:
         """The request cannot be written."""

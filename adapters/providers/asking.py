@@ -63,10 +63,10 @@ async def ask(
             return
         except ProviderError as error:
             service.scrub_error(error)
-            if has_spoken or (not call.repeatable and is_ambiguous(error)):
-                raise
-            if not await attempts.again(error):
-                raise
+            blind = not call.repeatable and is_ambiguous(error)
+            if has_spoken or blind or not await attempts.again(error):
+                # Without the frames below, whose locals hold what the service said.
+                raise error.with_traceback(None)  # noqa: B904 - it is the same error
 
 
 async def _attempt(
