@@ -148,7 +148,8 @@ class Answering:
         """What became of a turn that failed; raises the failure where it stands."""
         if not is_ambiguous(failure):
             raise failure
-        verdict = await read_back(self._conversations, turn.conversation_id, turn.mark)
+        question = turn.request.messages[-1].content
+        verdict = await read_back(self._conversations, turn.conversation_id, turn.mark, question)
         if isinstance(verdict, Unfinished):
             raise failure
         if isinstance(verdict, Answered) and not verdict.text.startswith("".join(turn.shown)):

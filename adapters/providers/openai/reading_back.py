@@ -20,7 +20,8 @@ import attrs
 
 from ....actors.errors import ProviderError
 from ....actors.model import Role
-from ..reading import id_of
+from ..reading import id_of, mapping
+from ..reading import items as json_items
 from .responses import last_message_id, text_of
 
 if TYPE_CHECKING:
@@ -76,22 +77,27 @@ def mark_of(messages: Sequence[PromptMessage]) -> Mark | None:
     return Mark(before.provider_message_id)
 
 
-def judge(items: Sequence[Mapping[str, Any]]) -> Verdict:
-    """What the items of a turn say."""
+def judge(items: Sequence[Mapping[str, Any]], question: str) -> Verdict:
+    """What the items say that came with or after this question."""
     if not items:
         return NotArrived()
     messages = [item for item in items if item.get("type") == "message"]
-    questions = [item for item in messages if item.get("role") == "user"]
+    questions = [_said(item) for item in messages if item.get("role") == "user"]
     answers = [item for item in messages if item.get("role") == "assistant"]
     whole = all(item.get("status") in {None, "completed"} for item in answers)
-    if len(questions) != 1 or not answers or not whole or items[-1] is not answers[-1]:
+    if questions != [question] or not answers or not whole or items[-1] is not answers[-1]:
         return Unfinished()
     text, refused = text_of(answers)
     return Answered(text=text, refused=refused, message_id=last_message_id(answers))
 
 
+def _said(item: Mapping[str, Any]) -> str:
+    parts = map(mapping, json_items(item.get("content")))
+    return "".join(str(part.get("text", "")) for part in parts)
+
+
 async def read_back(
-    conversations: Conversations, conversation_id: str, mark: Mark | None
+    conversations: Conversations, conversation_id: str, mark: Mark | None, question: str
 ) -> Verdict:
     """What became of a turn. Never raises ProviderError, and takes at most 10 s."""
     verdict: Verdict = Unfinished()
@@ -99,7 +105,8 @@ async def read_back(
         return verdict
     with anyio.move_on_after(SECONDS):
         try:
-            verdict = judge(await _items_behind(conversations, conversation_id, mark))
+            found = await _items_behind(conversations, conversation_id, mark)
+            verdict = judge(found, question)
         except ProviderError:
             return Unfinished()  # the failure that led here says more
     return verdict

@@ -6,7 +6,8 @@ knows its id, and there is no list. So the call gets a moment to end, and what i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import anyio
 import attrs
@@ -15,8 +16,6 @@ from ....actors.errors import ProviderError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-T = TypeVar("T")
 
 SECONDS = 3.0
 """For the call to end and for its undoing together, once nobody waits any more."""
@@ -57,7 +56,8 @@ async def make(create: Callable[[], Awaitable[str]], undo: Callable[[str], Await
             call.is_wanted = False
             shielded.deadline = anyio.current_time() + SECONDS
             if call.made is not None and ended.is_set():
-                with anyio.move_on_after(SECONDS, shield=True):
+                # It came at the same moment as the cancellation, which goes before its own errors.
+                with anyio.move_on_after(SECONDS, shield=True), suppress(ProviderError):
                     await undo(call.made)
             raise
     if call.made is None:

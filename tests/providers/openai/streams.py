@@ -108,8 +108,8 @@ def run_events(*messages: Sequence[str], ends: str = "completed", **fields: Any)
             events.append(
                 {"event": "thread.message.delta", "data": {**delta, "delta": {"content": content}}}
             )
-        content: list[Json] = [{"type": "text", "text": {"value": "".join(deltas)}}]
-        events.append({"event": "thread.message.completed", "data": {**new, "content": content}})
+        whole: list[Json] = [{"type": "text", "text": {"value": "".join(deltas)}}]
+        events.append({"event": "thread.message.completed", "data": {**new, "content": whole}})
     usage = {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17}
     end = {**run, "status": ends, "usage": usage, "assistant_id": "asst_1", "model": "gpt-5"}
     events.append({"event": f"thread.run.{ends}", "data": {**end, **fields}})

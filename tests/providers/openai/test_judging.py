@@ -28,21 +28,21 @@ REASONING: Json = {"type": "reasoning", "id": "rs_1", "summary": []}
 
 
 def test_nothing_there_means_that_it_did_not_arrive() -> None:
-    assert judge([]) == NotArrived()
+    assert judge([], "Hello") == NotArrived()
 
 
 def test_a_question_and_a_complete_answer_are_an_answer() -> None:
-    found = judge([QUESTION, REASONING, message(1, "Hi")])
+    found = judge([QUESTION, REASONING, message(1, "Hi")], "Hello")
     assert found == Answered(text="Hi", refused=False, message_id="msg_1")
 
 
 def test_an_answer_of_several_messages_is_joined_as_it_would_have_been_streamed() -> None:
-    found = judge([QUESTION, message(1, "Hi"), message(2, "there")])
+    found = judge([QUESTION, message(1, "Hi"), message(2, "there")], "Hello")
     assert found == Answered(text="Hi\n\nthere", refused=False, message_id="msg_2")
 
 
 def test_a_refusal_is_an_answer() -> None:
-    found = judge([QUESTION, message(1, "No.", refuses=True)])
+    found = judge([QUESTION, message(1, "No.", refuses=True)], "Hello")
     assert found == Answered(text="No.", refused=True, message_id="msg_1")
 
 
@@ -58,11 +58,12 @@ def test_a_refusal_is_an_answer() -> None:
         [QUESTION, QUESTION, message(1, "Hi")],
         [QUESTION, message(1, "Hi"), QUESTION, message(2, "Hi")],
         [QUESTION, message(1, "Hi"), {"type": "function_call", "id": "fc_1"}],
+        [{**QUESTION, "content": [{"type": "input_text", "text": " "}]}, message(1, "")],
         [{"odd": 1}],
     ],
 )
 def test_all_else_is_unfinished(items: list[dict[str, Any]]) -> None:
-    assert judge(items) == Unfinished()
+    assert judge(items, "Hello") == Unfinished()
 
 
 USER = PromptMessage(role=Role.USER, content="Hello")

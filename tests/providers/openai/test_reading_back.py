@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
+from langswarm.core.session.adapters.providers.openai import reading_back
 from langswarm.core.session.errors import ProviderError
 
-from ...vendors.faults import in_stream_error, lost, raw, reset, status, truncate
+from ...vendors.faults import in_stream_error, lost, raw, reset, stall, status, truncate
 from .helpers import Chat, user
 from .streams import Json, message
 
@@ -179,6 +181,19 @@ async def test_a_failure_of_the_looking_up_hides_nothing(
     with pytest.raises(ProviderError) as caught:
         await chat.ask("Again")
     assert caught.value.code == "truncated"
+
+
+async def test_looking_up_takes_a_bounded_time(
+    vendor: VendorServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading_back, "SECONDS", 0.05)
+    provider = connect()
+    chat = await resumed(provider)
+    vendor.script(lost(), path=RESPONSES)
+    vendor.script(stall(), path="/v1/conversations", method="GET")
+    with anyio.fail_after(5), pytest.raises(ProviderError) as caught:
+        await chat.ask("Again")
+    assert caught.value.code == "connection"
 
 
 async def test_an_error_within_the_stream_is_sent_again_where_nothing_is_there(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from langswarm.core.session import ProviderError, Session, SessionManager, create_session_manager
+from langswarm.core.session.adapters.providers.openai import uninterrupted
 from langswarm.core.session.errors import ConfigurationError
 
 from ...vendors.faults import status, truncate
@@ -121,6 +122,24 @@ async def test_a_turn_that_is_stopped_while_its_conversation_is_made_leaves_none
         assert vendor.orphaned_items == []
         await session.send_message("Again")
         assert list(vendor.state.conversations.by_id) == [session.provider_session_id]
+
+
+async def test_a_stop_waits_for_a_conversation_to_be_made_but_not_for_long(
+    vendor: VendorServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uninterrupted, "SECONDS", 0.05)
+    async with manager_of(connect) as manager:
+        session = await new_session(manager)
+        gate = vendor.hold("/v1/conversations")
+        ticket = session.submit("Hello")
+        await gate.reached()
+        with anyio.fail_after(4):
+            await session.stop()
+        with pytest.raises(ProviderError):
+            await ticket
+        await vendor.until(lambda: vendor.aborted == 1)
+        gate.release()
+        await session.send_message("Again")
 
 
 async def test_a_turn_that_failed_begins_a_new_conversation_when_it_is_tried_again(
