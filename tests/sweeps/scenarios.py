@@ -165,6 +165,18 @@ async def _send_under_a_key(world: World) -> object:
     return await session.send_message("once", idempotency_key="k")
 
 
+async def _have_a_fallback(world: World) -> None:
+    config = {"fallbacks": [("mock", "m")]}
+    await world.manager.create_session(
+        "ada", "scripted", "m", session_id="f", provider_config=config
+    )
+
+
+async def _fall_back(world: World) -> object:
+    session = await world.manager.get_session("f")
+    return await session.send_message(world.text("failing"))
+
+
 SCENARIOS = {
     "Session.archive": _session("archive", after=_reopen),
     "Session.clear_messages": _session("clear_messages", unchecked=True),
@@ -204,6 +216,9 @@ SCENARIOS = {
 
 BESIDE = {
     "Session.send_message, under a key": Scenario(call=_send_under_a_key, unchecked=True),
+    "Session.send_message, answered by a fallback": Scenario(
+        call=_fall_back, before=_have_a_fallback, unchecked=True
+    ),
     "Session.submit, awaited": Scenario(call=_submit),
     "Session.stream_message, to its end": Scenario(call=_stream_message, unchecked=True),
     "Session.follow, to its end": Scenario(call=_follow, unchecked=True),
