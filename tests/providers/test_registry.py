@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -153,6 +154,51 @@ class TestBuilding:
         with pytest.raises(ConfigurationError) as caught:
             build_provider(name, value)
         assert CANARY not in f"{caught.value!r} {caught.value}"
+
+
+@pytest.mark.parametrize("name", ["openai", "openai_chat", "anthropic"])
+class TestVendors:
+    @pytest.fixture(autouse=True)
+    def _no_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for vendor in ("OPENAI", "ANTHROPIC"):
+            monkeypatch.delenv(f"{vendor}_API_KEY", raising=False)
+            monkeypatch.delenv(f"{vendor}_BASE_URL", raising=False)
+
+    def test_a_key_makes_one(self, name: str) -> None:
+        provider = build_provider(name, CANARY)
+        assert CANARY not in f"{provider!r} {vars(provider)!r}"
+
+    def test_options_make_one(self, name: str) -> None:
+        options = {"api_key": CANARY, "timeout": 5, "base_url": "http://127.0.0.1:1/v1"}
+        assert isinstance(build_provider(name, options), IProvider)
+
+    def test_the_environment_makes_one(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(ConfigurationError, match="_API_KEY"):
+            build_provider(name)
+        for vendor in ("OPENAI", "ANTHROPIC"):
+            monkeypatch.setenv(f"{vendor}_API_KEY", CANARY)
+        assert isinstance(build_provider(name), IProvider)
+
+    def test_an_unknown_option_names_the_nearest(self, name: str) -> None:
+        with pytest.raises(ConfigurationError, match="did you mean 'max_retries'"):
+            build_provider(name, {"api_key": CANARY, "max_retry": 5})
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            {"api_kee": CANARY},
+            {"api_key": CANARY, "base_url": "http://example.com"},
+            {"api_key": f"{CANARY}\nand more"},
+            {"api_key": [CANARY]},
+            f"{CANARY}\0",
+            [CANARY],
+        ],
+    )
+    def test_no_refusal_shows_a_key(self, name: str, value: object) -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            build_provider(name, value)
+        told = "".join(traceback.format_exception(caught.value))
+        assert CANARY not in told
 
 
 def test_names_are_known_without_loading_a_client() -> None:
