@@ -30,7 +30,7 @@ class Secret:
     empty, longer than 16,384 characters, not ASCII, or holds a control character.
     """
 
-    __slots__ = ("__value",)
+    __slots__ = ("__pattern", "__value")
 
     def __init__(self, value: object, name: str = "api_key") -> None:
         problem = _problem_of(value)
@@ -38,10 +38,27 @@ class Secret:
             del value  # a traceback may print the locals of this frame
             raise ConfigurationError(f"{name} {problem}")
         self.__value = str(value).strip()
+        self.__pattern: re.Pattern[str] | None = None
 
     def reveal(self) -> str:
         """The value itself. Put it into a request at once; keep it in no variable."""
         return self.__value
+
+    def remove_from(self, text: str) -> str:
+        """The text without this secret; see `scrub`."""
+        if len(self.__value) < MIN_SCRUBBED_CHARACTERS:
+            return text
+        if self.__pattern is None:
+            self.__pattern = re.compile("".join(map(_forms, self.__value)))
+        return self.__pattern.sub(MASK, text)
+
+    def remove_cut_from(self, text: str) -> str:
+        """The text without the beginning of this secret at its end."""
+        if len(self.__value) >= MIN_SCRUBBED_CHARACTERS:
+            for length in range(len(self.__value) - 1, MIN_CUT_CHARACTERS - 1, -1):
+                if text.endswith(self.__value[:length]):
+                    return text[:-length] + MASK
+        return text
 
     def __repr__(self) -> str:
         return f"Secret({MASK!r})"
@@ -86,16 +103,7 @@ def scrub(text: str, secrets: Iterable[Secret]) -> str:
     Where the text ends within a secret, because it was cut, its beginning is taken out as well.
     """
     for secret in secrets:
-        if len(secret.reveal()) >= MIN_SCRUBBED_CHARACTERS:
-            text = re.sub("".join(map(_forms, secret.reveal())), MASK, text)
-            text = _without_cut(text, secret)
-    return text
-
-
-def _without_cut(text: str, secret: Secret) -> str:
-    for length in range(len(secret.reveal()) - 1, MIN_CUT_CHARACTERS - 1, -1):
-        if text.endswith(secret.reveal()[:length]):
-            return text[:-length] + MASK
+        text = secret.remove_cut_from(secret.remove_from(text))
     return text
 
 

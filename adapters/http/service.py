@@ -192,6 +192,7 @@ class HttpService:
             stream = HttpStream(
                 response,
                 backend=state.backend,
+                now=state.now,
                 lease=lease,
                 troubles=self._troubles,
                 total_at=total_at,
@@ -305,7 +306,7 @@ class HttpService:
             del error  # its traceback holds this frame
 
     def _error_of(self, stream: HttpStream, text: str, wall_now: float) -> ProviderError:
-        headers = {name: scrub(value, self._secrets) for name, value in stream.headers.items()}
+        headers = stream.headers
         body: object = text
         # Not an error, because what stands between a service and us answers in HTML.
         with suppress(ValueError, RecursionError):

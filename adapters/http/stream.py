@@ -33,6 +33,8 @@ CLOSING_SECONDS: Final = 2.0
 """Closing takes no longer, not even of a connection whose other end does not answer."""
 FINISHING_SECONDS: Final = 0.5
 """So long the end of a body is waited for after the last event, to use its connection again."""
+_UNWINDING_PIECES: Final = 100
+"""What a client may still give out though it is cancelled, from its own buffers."""
 
 logger = logging.getLogger("langswarm.core.session")
 
@@ -89,6 +91,7 @@ class HttpStream:
         response: httpx.Response,
         *,
         backend: Backend,
+        now: Callable[[], float],
         lease: Lease,
         troubles: Troubles,
         total_at: float,
@@ -96,12 +99,13 @@ class HttpStream:
     ) -> None:
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = {
-            name.decode("latin-1").lower(): value.decode("latin-1")
+            name.decode("latin-1").lower(): troubles.without_secrets(value.decode("latin-1"))
             for name, value in response.headers.raw
         }
         self._response = response
         self._chunks: AsyncIterator[bytes] = lease.client.body(response)
         self._backend = backend
+        self._now = now
         self._lease = lease
         self._troubles = troubles
         self._total_at = total_at
@@ -212,8 +216,9 @@ class HttpStream:
             return
         with self._backend.scope() as scope:
             scope.cancel()
-            while await anext(self._chunks, None) is not None:
-                pass
+            for _ in range(_UNWINDING_PIECES):
+                if await anext(self._chunks, None) is None:
+                    break
         self._is_ended = True
 
     async def _read(self) -> bytes | None:
@@ -229,7 +234,7 @@ class HttpStream:
         except Exception as error:  # noqa: BLE001 - mapped, whatever it is
             trouble = self._troubles.failed(self._lease.client, error, begun=True)
         if trouble is not None:
-            self._lease.permit.failed(backend.now())
+            self._lease.permit.failed(self._now())
         raise_if(trouble)
         if chunk is None:
             self._is_ended = True

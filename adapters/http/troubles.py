@@ -26,6 +26,12 @@ class Troubles:
         self._secrets = secrets
         self._origin = "/".join(options.base_url.split("/")[:3])
 
+    def without_secrets(self, text: str) -> str:
+        """A short text of the service's, such as a header: it may echo the key."""
+        for secret in self._secrets:
+            text = secret.remove_from(text)
+        return text
+
     def failed(self, client: Client, error: Exception, *, begun: bool = False) -> HttpTroubleError:
         """The client raised; `begun`: the head of the answer was here already."""
         kind = client.kind_of(error)

@@ -180,13 +180,14 @@ async def test_closing_waits_no_longer_than_its_bound_though_the_client_hangs(
         await wire.until_gone()
 
     async with service_at(handler, library) as service:
+        opening = service.open(CALL)
+        stream = await opening.__aenter__()
+        assert await anext(stream)
+        closing = stream._response.aclose
+        monkeypatch.setattr(stream._response, "aclose", anyio.sleep_forever)
         with anyio.move_on_after(5) as scope:
-            async with service.open(CALL) as stream:
-                assert await anext(stream)
-                closing = stream._response.aclose
-                monkeypatch.setattr(stream._response, "aclose", anyio.sleep_forever)
-                scope.cancel()
-        assert scope.cancel_called
+            scope.cancel()
+            await opening.__aexit__(None, None, None)
         assert idle(service)
         await closing()
 
@@ -239,7 +240,7 @@ async def test_who_waits_too_long_for_a_connection_is_told_which_option_says_so(
         await anyio.wait_all_tasks_blocked()
         with pytest.raises(HttpTroubleError, match=r"queue_timeout=0\.02 s") as caught:
             await stream_all(service)
+        error = caught.value
+        assert (error.code, error.retryable, error.ambiguous) == ("overloaded", True, False)
+        assert not error.worth_repeating
         release.set()
-    error = caught.value
-    assert (error.code, error.retryable, error.ambiguous) == ("overloaded", True, False)
-    assert not error.worth_repeating

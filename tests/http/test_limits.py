@@ -26,6 +26,10 @@ Result = tuple[int, dict[str, str], str]
 OK: Result = (200, {}, "{}")
 
 
+def plain(status: int, text: str = "") -> Result:
+    return (status, {}, text)
+
+
 class Vendor:
     """Answers by a list, then with success; notes when it was asked."""
 
@@ -90,7 +94,7 @@ async def test_a_call_is_repeated_after_pauses_from_zero_to_a_bound_that_doubles
 
 @in_virtual_time
 async def test_the_last_error_goes_up_when_the_retries_are_used_up() -> None:
-    vendor = Vendor(*[(500, {}, f"no {number}") for number in range(9)])
+    vendor = Vendor(*[plain(500, f"no {number}") for number in range(9)])
     error = await failure(vendor.service())
     assert str(error) == "HTTP 500: no 2"
     assert str(error.__cause__) == "HTTP status 500"
@@ -132,12 +136,12 @@ async def test_a_call_that_may_not_be_repeated_is_so_only_after_a_refusal() -> N
     once = HttpCall(method="POST", path="/", body={}, repeatable=False)
     for failed, times in (
         (httpx.ConnectError("no"), 2),
-        ((429, {}, ""), 2),
+        (plain(429), 2),
         (httpx.ReadError("no"), 1),
-        ((502, {}, ""), 1),
+        (plain(502), 1),
         (httpx.RemoteProtocolError("no"), 1),
     ):
-        vendor = Vendor(failed)  # type: ignore[arg-type]
+        vendor = Vendor(failed)
         service = vendor.service()
         if times == 1:
             await failure(service, once)
@@ -266,7 +270,7 @@ async def test_a_service_that_is_down_is_left_alone_and_tried_once_after_a_pause
 
 @in_virtual_time
 async def test_a_callers_own_faults_never_open_the_breaker() -> None:
-    vendor = Vendor(*[(status, {}, "") for status in (400, 401, 403, 404, 422, 429)] * 5)
+    vendor = Vendor(*[plain(status) for status in (400, 401, 403, 404, 422, 429)] * 5)
     service = vendor.service(breaker_failures=1, max_retries=0)
     for _ in range(30):
         await failure(service)

@@ -98,14 +98,18 @@ def test_another_base_url_is_refused_without_showing_a_key_in_it(given: Any, pro
     ],
 )
 def test_a_wrong_value_is_refused_with_the_options_name(name: str, value: Any) -> None:
+    given: dict[str, Any] = {"base_url": URL, name: value}
     with pytest.raises(ConfigurationError, match=name):
-        HttpOptions(**{"base_url": URL, name: value})
+        HttpOptions(**given)
 
 
 def test_a_library_that_is_not_installed_is_told_with_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("langswarm.core.session.adapters.http.options.find_spec", lambda _: None)
+    def find(_name: str) -> None:
+        return None
+
+    monkeypatch.setattr("langswarm.core.session.adapters.http.options.find_spec", find)
     with pytest.raises(ConfigurationError, match=r"pip install 'langswarm-session\[httpx2\]'"):
         HttpOptions(base_url=URL, http_library="httpx2")
 

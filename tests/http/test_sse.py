@@ -17,7 +17,7 @@ def parsed(
     return [(each.event, each.data) for piece in pieces for each in parser.feed(piece)]
 
 
-CASES = {
+CASES: dict[str, tuple[bytes, list[tuple[str, str]]]] = {
     "one event": (b"data: a\n\n", [("message", "a")]),
     "named": (b"event: ping\ndata: {}\n\n", [("ping", "{}")]),
     "the name holds for one event": (

@@ -341,6 +341,20 @@ async def test_silence_ends_by_the_stall_timeout(answered: str, library: str) ->
     assert "stall_timeout=0.05 s" in str(error)
 
 
+async def test_streams_that_stall_open_the_breaker_for_its_pause(library: str) -> None:
+    async def handler(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(head(headers={"transfer-encoding": "chunked"}))
+        await wire.until_gone()
+
+    async with service_at(handler, library, stall_timeout=0.02, breaker_failures=1) as service:
+        assert (await failure(service)).code == "timeout"
+        refused = await failure(service)
+    assert refused.code == "overloaded"
+    assert refused.retry_after_seconds is not None
+    assert 5 < refused.retry_after_seconds <= 10
+
+
 @pytest.mark.parametrize(
     ("drop", "option"),
     [(b": ping\n\n", "timeout"), (b"data: a\n\n", "timeout"), (b"data: a", "stall_timeout")],

@@ -16,7 +16,7 @@ from langswarm.core.session.adapters.http.secret import Secret
 from langswarm.core.session.adapters.http.service import HttpCall, HttpService
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
     from anyio.abc import ByteStream, SocketStream
 
@@ -55,7 +55,7 @@ class Wire:
 
     async def reset(self) -> None:
         """End the connection with an RST."""
-        raw = self.stream.extra_attributes[SocketAttribute.raw_socket]()
+        raw: socket.socket = self.stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - no SQL
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         await self.stream.aclose()
 
@@ -92,7 +92,7 @@ def chunk(content: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def wire_server(handler: Handler) -> AsyncIterator[str]:
+async def wire_server(handler: Handler) -> AsyncGenerator[str]:
     """Serve each connection with the handler; gives the base URL. Ends with the test."""
 
     async def serve(stream: SocketStream) -> None:
@@ -105,7 +105,7 @@ async def wire_server(handler: Handler) -> AsyncIterator[str]:
             await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
             anyio.create_task_group() as group,
         ):
-            port = listener.extra_attributes[SocketAttribute.local_port]()
+            port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - no SQL
             group.start_soon(listener.serve, serve)
             yield f"http://127.0.0.1:{port}/v1"
             group.cancel_scope.cancel()
@@ -122,11 +122,10 @@ def read_error(status: int, headers: Mapping[str, str], body: object) -> Provide
 
 def new_service(base_url: str, library: str = "httpx", **options: Any) -> HttpService:
     key = Secret(KEY)
+    settings: dict[str, Any] = {"http_library": library, "max_retries": 0, **options}
     return HttpService(
         provider="wire",
-        options=HttpOptions(
-            base_url=base_url, **{"http_library": library, "max_retries": 0, **options}
-        ),
+        options=HttpOptions(base_url=base_url, **settings),
         auth=lambda: {"x-api-key": key.reveal()},
         read_error=read_error,
         secrets=[key],
@@ -137,7 +136,7 @@ def new_service(base_url: str, library: str = "httpx", **options: Any) -> HttpSe
 @asynccontextmanager
 async def service_at(
     handler: Handler, library: str = "httpx", **options: Any
-) -> AsyncIterator[HttpService]:
+) -> AsyncGenerator[HttpService]:
     """A service that asks a server of this handler."""
     async with wire_server(handler) as url:
         service = new_service(url, library, **options)
