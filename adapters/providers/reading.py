@@ -27,7 +27,7 @@ NOTHING: Mapping[str, Any] = {}
 def parse(data: str, provider: str) -> Any:
     """The JSON value of an event's data. Raises ProviderError of code `protocol`."""
     try:
-        return json.loads(data, parse_constant=_no_constant)
+        return _decode(data)
     except (ValueError, RecursionError) as error:
         raise malformed(
             provider, f"an event that is no JSON: {printable(data[:_SHOWN])}"
@@ -36,6 +36,10 @@ def parse(data: str, provider: str) -> Any:
 
 def _no_constant(name: str) -> None:
     del name  # NaN and the infinities are no JSON, and nothing that is used here
+
+
+# json.loads would make a decoder for each event.
+_decode = json.JSONDecoder(parse_constant=_no_constant).decode
 
 
 def malformed(provider: str, what: str) -> ProviderError:
