@@ -33,6 +33,8 @@ BENCHMARKS = {
     "bytes": "bytes written per turn on SQLite",
     "history": "the last 20 of 1,000 messages from SQLite",
     "rehydrate": "sessions of 1,000 messages that are not in memory, on SQLite",
+    "providers": "turns through the vendors' providers, beside bare clients and the vendors' own",
+    "sse": "events of streamed answers, beside bare clients and other readers",
 }
 MODULES = {
     "send": "send",
@@ -45,6 +47,8 @@ MODULES = {
     "bytes": "turn_bytes",
     "history": "history_reads",
     "rehydrate": "rehydration",
+    "providers": "provider_turns",
+    "sse": "stream_events",
 }
 BACKENDS = ("asyncio", "trio")
 

@@ -22,6 +22,8 @@ NAMES = (
     "bytes",
     "history",
     "rehydrate",
+    "providers",
+    "sse",
 )
 
 
@@ -133,3 +135,18 @@ class TestFigures:
         measured = figures(report, "rehydrate", backend)
         assert measured["turn of an evicted session; floor: live, p50"]["floor"] > 0
         assert measured["get_session, cold manager, p50"]["floor"] > 0
+
+    def test_turns_and_events_of_providers_stand_beside_bare_clients(
+        self, report: dict[str, Any], backend: str
+    ) -> None:
+        """Each contender counts what it reads of every answer, so these are whole answers."""
+        for name, count, unit in (("providers", 24, "turns/s"), ("sse", 22, "us CPU")):
+            measured = report["benchmarks"][name][backend]
+            assert len(measured) == count
+            assert {figure["unit"] for figure in measured} == {"us CPU", unit}
+            for figure in measured:
+                assert figure["value"] > 0
+                assert figure["floor"] > 0
+        targets = [figure.get("target") for figure in report["benchmarks"]["providers"][backend]]
+        assert targets.count("value <= 2,000") == 1
+        assert targets.count("ratio <= 1.5") == 2
