@@ -153,7 +153,8 @@ class AnthropicProvider(IProvider):
         return attrs.evolve(event, provider_session_id=name, metadata=metadata)
 
     def _thread_field(self, request: ProviderRequest, options: Options) -> Mapping[str, str] | None:
-        if not options.threads or not self._may_thread or request.model in self._unthreaded:
+        threads = options.threads and self._may_thread and not request.is_single
+        if not threads or request.model in self._unthreaded:
             return None
         return field_for(request.provider_session_id, request.messages)
 

@@ -114,7 +114,7 @@ class OpenAIProvider(IProvider):
         options = options_of(request.config)
         if self._uses_threads(options):
             events = self._threads.stream(request, options)
-        elif options.state == "local":
+        elif options.state == "local" or request.is_single:
             events = self._answering.stream_local(request, options)
         else:
             events = self._answering.stream_native(request, options)

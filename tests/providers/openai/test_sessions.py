@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from langswarm.core.session import ProviderError, Session, SessionManager, create_session_manager
+from langswarm.core.session import (
+    MockProvider,
+    ProviderError,
+    Session,
+    SessionManager,
+    create_session_manager,
+)
 from langswarm.core.session.adapters.providers.openai import uninterrupted
 from langswarm.core.session.errors import ConfigurationError
 
@@ -212,3 +218,21 @@ async def test_an_assistants_run_is_cancelled_when_its_turn_is_stopped(
         await session.send_message("Again")
         new = session.provider_session_id
         await vendor.until(lambda: list(vendor.state.assistants.by_id) == [new])
+
+
+async def test_a_turn_that_stands_in_for_another_provider_keeps_nothing_at_the_vendor(
+    vendor: VendorServer, connect: Connect
+) -> None:
+    """As a fallback: the whole window, `store: false`, no conversation to be deleted again."""
+
+    providers = {"openai": connect(), "down": MockProvider(error_rate=1)}
+    async with create_session_manager(providers=providers) as manager:
+        session = await manager.create_session(
+            "ada", "down", "m", provider_config={"fallbacks": [("openai", "gpt-5")]}
+        )
+        await session.send_message("One")
+        await session.send_message("Two")
+    assert [seen.path for seen in vendor.requests] == ["/v1/responses"] * 2
+    assert vendor.last.body["store"] is False
+    assert "One" in str(vendor.last.body["input"])
+    assert not vendor.state.conversations.by_id
