@@ -428,3 +428,18 @@ async def test_a_body_that_is_no_json_is_refused(body: dict[str, object]) -> Non
         error = await failure(service, HttpCall(method="POST", path="/", body=body))
     assert error.code == "invalid_request"
     assert "its body is no JSON" in str(error)
+
+
+async def test_proxies_of_the_environment_are_not_used(
+    library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key goes where base_url says and nowhere else; a proxy is a matter of http_client."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+    async def handler(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(answer("{}"))
+
+    async with service_at(handler, library) as service:
+        assert (await service.fetch(CALL)).body == {}
