@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
     from langswarm.core.session.runtime.guests import ISessionLifecycleHook, ISessionMiddleware
 
+
 class SessionManager(Manager):
     """All sessions of one storage, on one event loop at a time.
 
