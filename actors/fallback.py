@@ -16,14 +16,14 @@ from .errors import ConfigurationError, ProviderError
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from .ports import ProviderRequest
+    from .ports import IProvider, ProviderRequest
 
 KEY = "fallbacks"
 MAX_FALLBACKS = 10
 _PARTS = (2, 3)
 _PASSING = frozenset({"overloaded", "rate_limit", "connection", "timeout"})
 _SHARED = ("temperature", "top_p", "max_tokens", "stop")
-"""Options that mean the same at every provider; others are a vendor's own."""
+"""Options that mean the same wherever they are taken; others are a vendor's own."""
 
 
 @attrs.frozen(kw_only=True)
@@ -35,16 +35,29 @@ class Fallback:
     config: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     """Its own provider_config; it goes before the options that it takes over."""
 
-    def request(self, request: ProviderRequest) -> ProviderRequest:
-        """What it is asked, in place of the session's own provider."""
-        shared = {name: request.config[name] for name in _SHARED if name in request.config}
+    def request(self, request: ProviderRequest, provider: IProvider) -> ProviderRequest:
+        """What it is asked, in place of the session's own provider.
+
+        Of the session's own options it takes over those that it knows, within its limits: an
+        answer at its default temperature is better than none.
+        """
+        config = dict(self.config)
+        for name in _SHARED:
+            if name in request.config and name not in config:
+                more = {**config, name: request.config[name]}
+                if _takes(provider, more):
+                    config = more
         return attrs.evolve(
-            request,
-            model=self.model,
-            config={**shared, **self.config},
-            provider_session_id=None,
-            is_single=True,
+            request, model=self.model, config=config, provider_session_id=None, is_single=True
         )
+
+
+def _takes(provider: IProvider, config: Mapping[str, Any]) -> bool:
+    try:
+        provider.check_config(config)
+    except Exception:  # noqa: BLE001 - a guest may say no in any way
+        return False
+    return True
 
 
 def fallbacks_of(config: Mapping[str, Any]) -> tuple[Fallback, ...]:
@@ -65,7 +78,7 @@ def _fallback(entry: object, place: int) -> Fallback:
         parts = cast("list[object]", entry)
         if len(parts) in _PARTS:
             provider, model, *rest = parts
-            config = rest[0] if rest else {}
+            config: object = rest[0] if rest else dict[str, Any]()
             named = isinstance(provider, str) and isinstance(model, str) and provider and model
             if named and isinstance(config, dict):
                 return Fallback(
