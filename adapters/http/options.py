@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from ...actors.errors import ConfigurationError
-from .secret import Secret
+from .secret import Secret, SecretTexts
 
 MAX_SECONDS: Final = 86_400.0
 MAX_CONNECTIONS: Final = 10_000
@@ -113,7 +113,7 @@ def _check_client(options: object, field: attrs.Attribute[Any], value: object) -
         )
 
 
-def _checked_headers(value: Any) -> dict[str, str]:
+def _checked_headers(value: Any) -> Mapping[str, str]:
     given = cast("Mapping[Any, Any]", value)
     if not isinstance(value, Mapping) or len(given) > MAX_HEADERS:
         raise ConfigurationError(f"headers must be a mapping of at most {MAX_HEADERS} texts")
@@ -134,7 +134,7 @@ def _checked_headers(value: Any) -> dict[str, str]:
                 f"{MAX_HEADER_CHARACTERS} characters"
             )
         checked[name.lower()] = text.strip()
-    return checked
+    return SecretTexts(checked)
 
 
 @attrs.frozen(kw_only=True)

@@ -60,6 +60,7 @@ MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 MAX_ERROR_BYTES: Final = 65_536
 """Of an error's body; the rest is not read."""
 MAX_MODEL_CHARACTERS: Final = 200
+_HEADERS: Final = {"user-agent": "langswarm-session", "accept-encoding": "identity"}
 _SHOWN_BYTES: Final = 200
 _ID_CHARACTERS: Final = 200
 _REDIRECTS: Final = range(300, 400)
@@ -118,11 +119,6 @@ class HttpService:
         self._secrets = (*secrets, *options.header_secrets())
         self._rng = Random() if rng is None else rng  # noqa: S311 - pauses are no secret
         self._library = load_library(options)
-        self._headers = {
-            "user-agent": "langswarm-session",
-            "accept-encoding": "identity",
-            **options.headers,
-        }
         self._troubles = Troubles(provider, options, self._secrets)
         self._breaker = Breaker(failures=options.breaker_failures, pause=options.breaker_pause)
         self._own = Meter(requests=options.requests_per_minute, tokens=options.tokens_per_minute)
@@ -386,7 +382,7 @@ class HttpService:
     def _request(
         self, state: LoopState, call: HttpCall, url: str, content: bytes | None, *, streamed: bool
     ) -> httpx.Request:
-        headers = {**self._headers, **call.headers}
+        headers = {**_HEADERS, **self.options.headers, **call.headers}
         headers["accept"] = "text/event-stream" if streamed else "application/json"
         if content is not None:
             headers["content-type"] = "application/json"

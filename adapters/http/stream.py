@@ -98,10 +98,12 @@ class HttpStream:
         stall: float,
     ) -> None:
         self.status: int = response.status_code
-        self.headers: Mapping[str, str] = {
-            name.decode("latin-1").lower(): troubles.without_secrets(value.decode("latin-1"))
-            for name, value in response.headers.raw
-        }
+        self.headers: Mapping[str, str] = troubles.without_secrets(
+            {
+                name.decode("latin-1").lower(): value.decode("latin-1")
+                for name, value in response.headers.raw
+            }
+        )
         self._response = response
         self._chunks: AsyncIterator[bytes] = lease.client.body(response)
         self._backend = backend

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .client import MANNERS
-from .secret import scrub
+from .secret import scrub, scrub_value
 from .trouble import HttpTroubleError, told
 
 if TYPE_CHECKING:
@@ -26,11 +26,10 @@ class Troubles:
         self._secrets = secrets
         self._origin = "/".join(options.base_url.split("/")[:3])
 
-    def without_secrets(self, text: str) -> str:
-        """A short text of the service's, such as a header: it may echo the key."""
-        for secret in self._secrets:
-            text = secret.remove_from(text)
-        return text
+    def without_secrets(self, headers: dict[str, str]) -> dict[str, str]:
+        """The service's headers: they may echo the key."""
+        found: dict[str, str] = scrub_value(headers, self._secrets)
+        return found
 
     def failed(self, client: Client, error: Exception, *, begun: bool = False) -> HttpTroubleError:
         """The client raised; `begun`: the head of the answer was here already."""
