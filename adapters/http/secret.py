@@ -43,7 +43,7 @@ class Secret:
     empty, longer than 16,384 characters, not ASCII, or holds a control character.
     """
 
-    __slots__ = ("__traces", "__value")
+    __slots__ = ("__traces", "__value", "__weakref__")
 
     def __init__(self, value: object, name: str = "api_key") -> None:
         problem = _problem_of(value)

@@ -28,6 +28,7 @@ from ...actors.errors import ProviderError
 from .breaker import Breaker
 from .buckets import Meter
 from .client import load_library
+from .library_logs import keep_out_of_logs
 from .loop_state import LoopState
 from .retries import Attempts, hinted_seconds
 from .secret import scrub
@@ -119,6 +120,7 @@ class HttpService:
         self._secrets = (*secrets, *options.header_secrets())
         self._rng = Random() if rng is None else rng  # noqa: S311 - pauses are no secret
         self._library = load_library(options)
+        keep_out_of_logs(self._library.__name__, self._secrets)
         self._troubles = Troubles(provider, options, self._secrets)
         self._breaker = Breaker(failures=options.breaker_failures, pause=options.breaker_pause)
         self._own = Meter(requests=options.requests_per_minute, tokens=options.tokens_per_minute)

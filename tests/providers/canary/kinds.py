@@ -1,0 +1,74 @@
+"""Every provider, made with keys that are looked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from langswarm.core.session.adapters.providers.anthropic import AnthropicProvider
+from langswarm.core.session.adapters.providers.openai import OpenAIProvider
+from langswarm.core.session.adapters.providers.openai_chat import OpenAIChatProvider
+
+from .looking import GATEWAY_KEY, KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from langswarm.core.session.providers import IProvider
+
+    from ...vendors import VendorServer
+
+
+@attrs.frozen(kw_only=True)
+class Kind:
+    """A way to be answered: a provider and a session's config, and how the key is shown."""
+
+    name: str
+    make: Callable[..., IProvider]
+    path: str
+    """Of the requests for answers."""
+    header: str = "authorization"
+    config: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    options: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+
+    def provider(self, base_url: str, library: str, **options: Any) -> IProvider:
+        given: dict[str, Any] = {
+            "base_url": base_url,
+            "http_library": library,
+            "headers": {"x-gateway-token": GATEWAY_KEY},
+            "max_retries": 0,
+            "breaker_failures": 0,
+            "stall_timeout": 10.0,
+            "queue_timeout": 5.0,
+        }
+        return self.make(KEY, **(given | dict(self.options) | options))
+
+    def url(self, vendor: VendorServer) -> str:
+        return vendor.anthropic_url if self.make is AnthropicProvider else vendor.openai_url
+
+
+_ANTHROPIC: dict[str, Any] = {"make": AnthropicProvider, "path": "/v1/messages"}
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind(name="native", make=OpenAIProvider, path="/v1/responses"),
+        Kind(name="local", make=OpenAIProvider, path="/v1/responses", config={"state": "local"}),
+        Kind(
+            name="assistants",
+            make=OpenAIProvider,
+            path="/v1/threads",
+            config={"assistant_id": "asst_1"},
+        ),
+        Kind(name="chat", make=OpenAIChatProvider, path="/v1/chat/completions"),
+        Kind(name="anthropic", header="x-api-key", **_ANTHROPIC),
+        Kind(name="bearer", options={"auth": "bearer"}, **_ANTHROPIC),
+        Kind(
+            name="threads",
+            header="x-api-key",
+            options={"allow_threads": True},
+            config={"threads": True},
+            **_ANTHROPIC,
+        ),
+    )
+}

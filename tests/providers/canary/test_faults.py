@@ -1,0 +1,36 @@
+"""A server that tells the key in whatever it answers makes it show nowhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .echoing import ALL
+from .kinds import KINDS
+from .watching import assert_seen_in_its_header_only, watched
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ...vendors import VendorServer
+
+
+@pytest.mark.parametrize("name", KINDS)
+async def test_no_fault_of_a_server_that_echoes_the_key_makes_it_show(
+    name: str, library: str, vendor: VendorServer, tmp_path: Path
+) -> None:
+    kind = KINDS[name]
+    provider = kind.provider(kind.url(vendor), library)
+    async with watched(tmp_path, {"p": provider}) as (manager, watch):
+        session = await manager.create_session("ada", "p", "m", provider_config=kind.config)
+        assert await watch.ask(session, "Hello") is not None
+        for place, fault in enumerate(ALL.values()):
+            vendor.script(fault, path=kind.path, method="POST")
+            turn = watch.follow if (library == "httpx") == (place % 2) else watch.ask
+            await turn(session, "Hello")
+            vendor.clear_scripts()
+        assert await watch.ask(session, "Hello") is not None
+        await watch.look_around(manager, session, session.inspect(), provider)
+    assert len(watch.errors) > len(ALL) / 2
+    assert_seen_in_its_header_only(vendor, kind)
