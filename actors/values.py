@@ -8,12 +8,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from .errors import InvalidMessageError, StorageError
+from .errors import ConfigurationError, InvalidMessageError, StorageError
 from .model import EMPTY_JSON
 
 # Far below Python's recursion limit, so that what was taken once can be merged and read anywhere.
 MAX_DEPTH = 100
 _MAX_COUNT = 2**53
+_KEY_NAMES = frozenset({"auth", "bearer", "cookie", "credentials", "secret", "token"})
+_KEY_ENDINGS = (
+    "accesskey",
+    "accesstoken",
+    "apikey",
+    "apisecret",
+    "apitoken",
+    "authorization",
+    "authorizationtoken",
+    "authtoken",
+    "bearertoken",
+    "clientsecret",
+    "password",
+    "privatekey",
+    "secretkey",
+)
 
 
 def check_text(text: object, what: str, *, max_bytes: int, empty: bool = False) -> str:
@@ -86,6 +102,41 @@ def encode_object(value: object, what: str, *, max_bytes: int) -> str:
     if size > max_bytes:
         raise InvalidMessageError(f"{what} has more than {max_bytes} bytes of JSON")
     return text
+
+
+def refuse_keys(value: Mapping[str, Any], what: str) -> None:
+    """Raise ConfigurationError for a value that is the key of an API by its name, however deep.
+
+    `value` is JSON without cycles. The error tells where it is, never what it is. A mapping under
+    such a name is no key: the schema of a tool may have a field `password`.
+    """
+    stack: list[tuple[str, object]] = [(what, value)]
+    while stack:
+        place, item = stack.pop()
+        if isinstance(item, Mapping):
+            for name, each in cast("Mapping[str, object]", item).items():
+                inner = f"{place}[{name!r}]"
+                if is_key_name(name) and _is_said(each):
+                    raise ConfigurationError(
+                        f"{inner} is a key by its name, but it is stored with the session; give "
+                        "keys to the manager, in providers="
+                    )
+                stack.append((inner, each))
+        elif isinstance(item, (list, tuple)):
+            listed = cast("list[object]", item)
+            stack += ((f"{place}[{at}]", each) for at, each in enumerate(listed))
+
+
+def is_key_name(name: str) -> bool:
+    """Whether what stands under this name is the key of an API, such as `X-Api-Key`."""
+    plain = "".join(filter(str.isalnum, str(name).lower()))
+    return plain in _KEY_NAMES or plain.endswith(_KEY_ENDINGS)
+
+
+def _is_said(value: object) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(map(_is_said, cast("list[object]", value)))
+    return isinstance(value, str) and bool(value)
 
 
 def decode_object(text: str) -> dict[str, Any]:

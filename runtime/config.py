@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..actors.errors import ConfigurationError, InvalidMessageError
 from ..actors.fallback import KEY as FALLBACKS
 from ..actors.fallback import check_fallbacks
-from ..actors.values import check_text, encode_object
+from ..actors.values import check_text, encode_object, is_key_name, refuse_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -100,16 +100,17 @@ def provider_config_text(
 
     It is stored, so keys of an API do not belong in it.
     """
-    if not isinstance(given, Mapping):
-        raise ConfigurationError(f"provider_config must be a mapping, not {given!r}")
+    if not isinstance(given, Mapping):  # it may be a key: it is not shown
+        raise ConfigurationError(f"provider_config must be a mapping, not a {type(given).__name__}")
     config = cast("Mapping[str, object]", given)
     for key in config:
-        if str(key).lower().replace("-", "_") in {"api_key", "apikey", "authorization", "token"}:
+        if is_key_name(key):
             raise ConfigurationError(
                 f"provider_config has {key!r}, but it is stored with the session; "
                 "give keys to the manager, in providers="
             )
     text = _encoded(config, "provider_config", max_bytes)
+    refuse_keys(config, "provider_config")
     own = {key: value for key, value in config.items() if key != FALLBACKS}
     providers[provider].check_config(own)
     for fallback in check_fallbacks(config, providers):
