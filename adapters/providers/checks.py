@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from ...actors.errors import ConfigurationError, InvalidMessageError
-from ...actors.values import encode_object
+from ...actors.values import encode_object, refuse_keys
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -180,13 +180,17 @@ def pairs(name: str, value: Any) -> dict[str, str]:
 
 
 def extra_body(reserved: Collection[str]) -> Check:
-    """A check for JSON that is merged into the request; `reserved` are keys it may not replace."""
+    """A check for JSON that is merged into the request; `reserved` are keys it may not replace.
+
+    The key of an API has no place in it: it is stored with the session.
+    """
 
     def check(name: str, value: Any) -> dict[str, Any]:
         if not isinstance(value, Mapping):
             refuse(name, "a mapping of JSON values", cast("object", value))
         given = cast("Mapping[str, Any]", value)
         _encoded(given, name)
+        refuse_keys(given, name)
         for key in given:
             if key in reserved:
                 raise ConfigurationError(
