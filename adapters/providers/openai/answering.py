@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from ....actors.model import PromptMessage
     from ....actors.ports import ProviderEvent, ProviderRequest
+    from ...http.retries import Attempts
     from ...http.service import HttpService
     from .config import Options
     from .conversations import Conversations
@@ -38,14 +39,24 @@ USAGE_SECONDS = 3.0
 
 @attrs.define
 class _Turn:
-    """One turn in a conversation, as far as it has come."""
+    """One turn, as far as it has come."""
 
     request: ProviderRequest
     options: Options
-    conversation_id: str
-    mark: Mark | None
+    attempts: Attempts
+    conversation_id: str | None = None
+    """Where it is asked; None: a conversation is to be begun."""
+    mark: Mark | None = None
     readers: list[ResponsesReader] = attrs.field(factory=list[ResponsesReader])
     shown: list[str] = attrs.field(factory=list[str])
+
+    def ask_in(self, conversation_id: str, mark: Mark | None) -> None:
+        """This is its conversation, and there it begins."""
+        self.conversation_id, self.mark = conversation_id, mark
+
+    def leave(self) -> None:
+        """Its conversation is not gone on with."""
+        self.conversation_id = self.mark = None
 
     def new_reader(self) -> ResponsesReader:
         self.readers.append(ResponsesReader())
@@ -85,71 +96,79 @@ class Answering:
         self, request: ProviderRequest, options: Options
     ) -> AsyncGenerator[ProviderEvent]:
         """Answer one turn in the session's conversation, or in a new one with the window."""
-        conversation_id = request.provider_session_id
-        if conversation_id is not None:
-            turn = _Turn(request, options, conversation_id, mark_of(request.messages))
-            try:
-                async with aclosing(self._respond(turn)) as events:
+        turn = _Turn(request, options, self._service.attempts())
+        if request.provider_session_id is not None:
+            turn.ask_in(request.provider_session_id, mark_of(request.messages))
+        is_answered = False
+        while not is_answered:
+            if turn.conversation_id is None:
+                async with aclosing(self._begin(turn)) as events:
                     async for event in events:
                         yield event
-                return
-            except ProviderError as error:
-                if error.code != "not_found" or not await self._is_gone(conversation_id):
-                    raise
-        async with aclosing(self._begin(request, options)) as events:
-            async for event in events:
-                yield event
+            async with aclosing(self._respond(turn)) as events:
+                async for event in events:
+                    yield event
+            is_answered = turn.conversation_id is not None
 
-    async def _is_gone(self, conversation_id: str) -> bool:
-        """Whether it is the conversation that was not found; it may have been the model."""
-        try:
-            return await self._conversations.is_gone(conversation_id)
-        except ProviderError:
-            return False  # the failure that led here is told
-
-    async def _begin(
-        self, request: ProviderRequest, options: Options
-    ) -> AsyncGenerator[ProviderEvent]:
-        """Answer one turn in a new conversation."""
-        _, window = split_system(request.messages)
+    async def _begin(self, turn: _Turn) -> AsyncGenerator[ProviderEvent]:
+        """Make a conversation with all of the window but the question."""
+        _, window = split_system(turn.request.messages)
         history = window[:-1]
-        conversation_id = await self._create(history, options)
+        conversation_id = await self._create(history, turn.options)
         yield ConversationStarted(conversation_id)
         last_id = await self._conversations.add_rest(conversation_id, history)
         mark: Mark | None = Mark(skip=len(history))
         if len(history) > ITEMS_PER_CALL:
             mark = None if last_id is None else Mark(after=last_id)
-        turn = _Turn(request, options, conversation_id, mark)
-        async with aclosing(self._respond(turn)) as events:
-            async for event in events:
-                yield event
+        turn.ask_in(conversation_id, mark)
 
     async def _respond(self, turn: _Turn) -> AsyncGenerator[ProviderEvent]:
-        """Ask in a conversation; what may have arrived is read back, not sent again blindly."""
-        attempts = self._service.attempts()
-        call = _call(turn.request, turn.options, turn.conversation_id)
-        while True:
-            try:
-                async with aclosing(ask(self._service, call, turn.new_reader, attempts)) as events:
-                    async for event in events:
-                        yield turn.heard(event)
-                return
-            except ProviderError as error:
-                failure = error
-            found = await self._find(turn, failure)
-            if isinstance(found, Answered):
-                for event in await self._rest(turn, found):
-                    yield event
-                return
-            if turn.shown or not await attempts.again(failure):
-                raise failure
+        """Ask in the turn's conversation; leave that where it cannot be asked in, or not again.
+
+        What may have arrived is looked up. Where nothing of it is there, it may still come: the
+        vendor may be at work on it, whatever became of the connection. So it is asked again in
+        another conversation only, or this one could hold the question twice.
+        """
+        conversation_id = turn.conversation_id or ""
+        call = _call(turn.request, turn.options, conversation_id)
+        try:
+            events = ask(self._service, call, turn.new_reader, turn.attempts)
+            async with aclosing(events):
+                async for event in events:
+                    yield turn.heard(event)
+            return
+        except ProviderError as error:
+            failure = error
+        if await self._is_gone(turn, failure):
+            turn.leave()
+            return
+        found = await self._find(turn, failure)
+        if isinstance(found, Answered):
+            for event in await self._rest(turn, found):
+                yield event
+            return
+        if turn.shown or not await turn.attempts.again(failure):
+            raise failure
+        turn.leave()
+
+    async def _is_gone(self, turn: _Turn, failure: ProviderError) -> bool:
+        """Whether it is the conversation that was not found; it may have been the model."""
+        resumed_id = turn.request.provider_session_id
+        if failure.code != "not_found" or turn.shown or turn.conversation_id != resumed_id:
+            return False
+        try:
+            return await self._conversations.is_gone(resumed_id or "")
+        except ProviderError:
+            return False  # the failure that led here is told
 
     async def _find(self, turn: _Turn, failure: ProviderError) -> Answered | NotArrived:
         """What became of a turn that failed; raises the failure where it stands."""
         if not is_ambiguous(failure):
             raise failure
         question = turn.request.messages[-1].content
-        verdict = await read_back(self._conversations, turn.conversation_id, turn.mark, question)
+        verdict = await read_back(
+            self._conversations, turn.conversation_id or "", turn.mark, question
+        )
         if isinstance(verdict, Unfinished):
             raise failure
         if isinstance(verdict, Answered) and not verdict.text.startswith("".join(turn.shown)):

@@ -46,7 +46,7 @@ class OpenAIProvider(IProvider):
     The vendor keeps each session's conversation (`session.provider_session_id` is `conv_...`): a
     turn sends the question alone. Where the conversation is gone, or does not match the history any
     more, a new one begins with the window. A turn whose answer was lost on the way is looked up in
-    the conversation before it is sent again.
+    the conversation before it is sent again, in another one then.
 
     - `api_key`: None: OPENAI_API_KEY from the environment; "": no key is sent. Needed for the
       vendor's base_url.

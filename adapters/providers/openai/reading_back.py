@@ -4,8 +4,8 @@ The vendor knows no idempotency keys, so a request that may have arrived is not 
 the conversation would hold the question twice. But a session's turns run one at a time, so what
 the conversation holds after the last item of the turn before belongs to this turn.
 
-- Nothing is there: the vendor writes a turn's items when the answer is complete, and drops an
-  answer when its connection is closed. The request may be sent again.
+- Nothing is there: the vendor writes a turn's items when the answer is complete. It may still be at
+  work, and write them later: the request may be sent again, but in another conversation.
 - The question and an answer that is complete: it is the answer.
 - All else, or it cannot be found out in time: the failure stands. The session's next turn begins
   a new conversation with what was really said.
@@ -119,10 +119,12 @@ async def _items_behind(
     after = mark.after
     for _ in range(MAX_PAGES):
         listed, has_more = await conversations.page(conversation_id, after)
+        if after is not None and any(item.get("id") == after for item in listed):
+            break  # a server that begins where it likes: these are no items of this turn alone
         found += listed
         if not has_more:
             return found[mark.skip :]
         after = id_of(listed[-1].get("id")) if listed else None
         if after is None:
             break
-    return [{"type": "too_many"}]
+    return [{"type": "unknown"}]
