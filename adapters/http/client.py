@@ -15,6 +15,7 @@ it is, with all it has.
 
 from __future__ import annotations
 
+import logging
 import ssl
 from functools import lru_cache
 from importlib import import_module
@@ -57,6 +58,8 @@ Kind = Literal[
     "lost",
     "guest",
 ]
+
+logger = logging.getLogger("langswarm.core.session")
 
 _contexts: dict[str, ssl.SSLContext] = {}
 _contexts_lock = Lock()
@@ -313,15 +316,19 @@ class Client:
         done = [pool for pool in self._retired if not pool.in_use]
         self._retired = [pool for pool in self._retired if pool.in_use]
         for pool in done:
-            await pool.close()
+            try:
+                await pool.close()
+            except Exception as error:  # noqa: BLE001 - nothing hangs on it, the next is to be closed
+                logger.debug("connections were not closed in order: %s", type(error).__name__)
 
     async def close(self) -> None:
-        """Close all connections of our own."""
-        pools = [*self._pools, *self._retired]
-        self._pools, self._retired = [], []
-        for pool in pools:
+        """Close all connections of our own; one that is in use by `sweep`, after its request."""
+        for pool in self._pools:
             pool.is_retired = True
-            await pool.close()
+        self._retired += self._pools
+        self._pools = []
+        self._unmade = self._options.max_connections
+        await self.sweep()
 
     def kind_of(self, error: Exception) -> Kind:
         """What kind of failure an exception of the library's is."""

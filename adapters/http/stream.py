@@ -78,6 +78,12 @@ class Lease:
             self.client.give_back(self.pool)
             self.gate.leave()
 
+    async def tidy(self, backend: Backend) -> None:
+        """Close replaced connections that nobody uses any more, within two seconds, shielded."""
+        if self.client.has_retired:
+            with backend.scope(backend.now() + CLOSING_SECONDS, shield=True):
+                await self.client.sweep()
+
 
 class HttpStream:
     """An answer whose head is here; iterate it for lists of events, one per read of the socket.
@@ -208,6 +214,7 @@ class HttpStream:
             logger.debug("a connection was not closed in order: %s", type(error).__name__)
         finally:
             self._lease.end()
+            await self._lease.tidy(backend)
 
     async def _unwind(self) -> None:
         """Leave the client's generators, which are nested, from the innermost on.
