@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from langswarm.core.session.actors.errors import ConfigurationError
+from langswarm.core.session.actors.errors import ConfigurationError, hides_arguments
 from langswarm.core.session.actors.model import PromptMessage
 from langswarm.core.session.actors.ports import (
     Completed,
@@ -168,6 +168,7 @@ def list_providers() -> list[str]:
 # ---------------------------------------------------------------- making one
 
 
+@hides_arguments
 def build_provider(name: str, value: Any = None) -> IProvider:
     """The provider for `providers={name: value}`.
 
