@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import attrs
 
+from .inflating import PackingError
 from .options import library_of
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ Kind = Literal[
     "connect_timeout",
     "connect",
     "local",
+    "packing",
     "protocol",
     "timeout",
     "lost",
@@ -126,6 +128,13 @@ MANNERS: Final[dict[Kind, Manner]] = {
         retryable=False,
         ambiguous=False,
         text="the request to {origin} cannot be written as HTTP; check the headers and base_url",
+    ),
+    "packing": Manner(
+        "protocol",
+        retryable=True,
+        ambiguous=True,
+        text="{origin} compressed its answer, which it was asked not to, and it cannot be "
+        "unpacked; check what stands between",
     ),
     "protocol": Manner(
         "connection",
@@ -285,10 +294,10 @@ class Client:
         return await self._given.send(request, stream=True, follow_redirects=False)
 
     def body(self, response: httpx.Response) -> AsyncIterator[bytes]:
-        """The bytes of an answer, unpacked."""
-        if self._given is not None or "content-encoding" in response.headers:
+        """The bytes of an answer, as they came."""
+        if response.is_stream_consumed:  # a client that was handed in has read it
             return response.aiter_bytes()
-        stream: Any = response.stream
+        stream: Any = response.stream if self._given is None else response.aiter_raw()
         found: AsyncIterator[bytes] = stream.__aiter__()
         return found
 
@@ -335,6 +344,8 @@ class Client:
         lib = self._library
         if isinstance(error, lib.ConnectError | lib.ProxyError):
             return _kind_of_connect_error(error)
+        if isinstance(error, PackingError):
+            return "packing"
         kinds: tuple[tuple[Any, Kind], ...] = (
             (lib.PoolTimeout, "pool"),
             (lib.ConnectTimeout, "connect_timeout"),

@@ -303,7 +303,9 @@ class HttpService:
         if stream.status in _REDIRECTS:
             location = stream.headers.get("location", "")
             raise self._troubles.redirected(stream.status, location)
-        text = scrub(_text(await stream.read(MAX_ERROR_BYTES, cut=True)), self._secrets)
+        text = ""
+        with suppress(HttpTroubleError):  # the status says enough
+            text = scrub(_text(await stream.read(MAX_ERROR_BYTES, cut=True)), self._secrets)
         error = self._error_of(stream, text, wall_now)
         try:
             raise error

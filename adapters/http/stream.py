@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
 
+from .inflating import Inflated, is_packed
 from .sse import MAX_EVENT_BYTES, ServerSentEvent, SSEError, SSEParser
 from .trouble import HttpTroubleError
 
@@ -111,7 +112,11 @@ class HttpStream:
             }
         )
         self._response = response
-        self._chunks: AsyncIterator[bytes] = lease.client.body(response)
+        self._source: AsyncIterator[bytes] = lease.client.body(response)
+        self._chunks = self._source
+        encoding = self.headers.get("content-encoding", "")
+        if is_packed(encoding) and not response.is_stream_consumed:
+            self._chunks = Inflated(self._source, encoding)
         self._backend = backend
         self._now = now
         self._lease = lease
@@ -207,7 +212,7 @@ class HttpStream:
             with backend.scope(backend.now() + CLOSING_SECONDS, shield=True):
                 await self._unwind()
                 await self._response.aclose()
-                close: Callable[[], Any] | None = getattr(self._chunks, "aclose", None)
+                close: Callable[[], Any] | None = getattr(self._source, "aclose", None)
                 if close is not None:
                     await close()
         except Exception as error:  # noqa: BLE001 - the answer is here or given up; nothing hangs on it
@@ -226,7 +231,7 @@ class HttpStream:
         with self._backend.scope() as scope:
             scope.cancel()
             for _ in range(_UNWINDING_PIECES):
-                if await anext(self._chunks, None) is None:
+                if await anext(self._source, None) is None:
                     break
         self._is_ended = True
 
