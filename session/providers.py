@@ -19,6 +19,7 @@ from langswarm.core.session.actors.ports import (
     ProviderRequest,
     ProviderSettings,
     TextDelta,
+    Usage,
 )
 from langswarm.core.session.adapters.providers.mock import (
     MockProvider,
@@ -65,6 +66,7 @@ __all__ = [
     "ProviderSettings",
     "SimpleProvider",
     "TextDelta",
+    "Usage",
     "build_provider",
     "fault",
     "hang",

@@ -77,13 +77,13 @@ class OpenAIChatProvider(IProvider):
         name: str = NAME,
         **http: Any,
     ) -> None:
-        is_elsewhere = base_url is not None and not _is_vendors(base_url)
-        secret = _secret(api_key, may_read=not is_elsewhere)
         url = base_url or os.environ.get("OPENAI_BASE_URL") or VENDOR_URL
         named = {"openai-organization": organization, "openai-project": project}
         headers = {name: value for name, value in named.items() if value is not None}
         options = HttpOptions(base_url=url, **http)
         options = attrs.evolve(options, headers={**options.headers, **headers})
+        is_elsewhere = bool(base_url) and not _is_vendors(options.base_url)
+        secret = _secret(api_key, may_read=not is_elsewhere)
         if secret is None and _is_vendors(options.base_url):
             raise ConfigurationError(
                 "the provider 'openai_chat' needs a key for OpenAI: pass it, or set OPENAI_API_KEY"
