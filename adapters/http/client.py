@@ -22,9 +22,11 @@ from importlib import import_module
 from socket import gaierror
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from urllib.parse import urlsplit
 
 import attrs
 
+from ...actors.errors import ConfigurationError
 from .inflating import PackingError
 from .options import library_of
 
@@ -169,6 +171,17 @@ def load_library(options: HttpOptions) -> Any:
     """The module that is wanted: httpx or httpx2."""
     name = library_of(options.http_client) or options.http_library
     return import_module(name)
+
+
+def check_url(library: Any, options: HttpOptions) -> None:
+    """That the library reads base_url as the options were checked: ConfigurationError."""
+    try:
+        read = library.URL(options.base_url)
+    except Exception:  # noqa: BLE001 - it raises errors of several other libraries
+        raise ConfigurationError("base_url is no URL: its host cannot be looked up") from None
+    host = urlsplit(options.base_url).hostname
+    if read.scheme == "http" and read.host != host:
+        raise ConfigurationError("base_url is no URL that is read in one way only")
 
 
 def _context(library: Any, *, secure: bool) -> ssl.SSLContext:

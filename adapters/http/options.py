@@ -75,7 +75,7 @@ def _checked_url(value: object) -> str:
             f"base_url must be https: over http the key and every message to {host!r} could be "
             "read on the way; http is for localhost, 127.0.0.1 and [::1] only"
         )
-    return value.rstrip("/")
+    return parts.scheme + value[len(parts.scheme) :].rstrip("/")
 
 
 def _is_loopback(host: str) -> bool:

@@ -27,7 +27,7 @@ import attrs
 from ...actors.errors import ProviderError
 from .breaker import Breaker
 from .buckets import Meter
-from .client import load_library
+from .client import check_url, load_library
 from .library_logs import keep_out_of_logs
 from .loop_state import LoopState, LoopStates
 from .retries import Attempts, hinted_seconds
@@ -123,6 +123,7 @@ class HttpService:
         self._secrets = (*secrets, *options.header_secrets())
         self._rng = SystemRandom() if rng is None else rng
         self._library = load_library(options)
+        check_url(self._library, options)
         keep_out_of_logs(self._library.__name__, self._secrets)
         self._troubles = Troubles(provider, options, self._secrets)
         self._breaker = Breaker(failures=options.breaker_failures, pause=options.breaker_pause)

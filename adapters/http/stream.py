@@ -125,6 +125,7 @@ class HttpStream:
         self._stall = stall
         self._alive_at = backend.now()
         self._parser = SSEParser()
+        self._garbled: HttpTroubleError | None = None
         self._is_ended = False
         self._is_closed = False
         self.is_document = False
@@ -144,17 +145,17 @@ class HttpStream:
         if self.is_document:
             return [await self._document()]
         while True:
+            raise_if(self._garbled)
             chunk = await self._read()
             if chunk is None:
                 raise StopAsyncIteration
             signs = self._parser.signs
-            trouble: HttpTroubleError | None = None
-            events: list[ServerSentEvent] = []
             try:
                 events = self._parser.feed(chunk)
             except SSEError as error:
-                trouble = self._troubles.malformed(str(error))
-            raise_if(trouble)
+                # What came whole before it is given out, however the bytes are cut.
+                self._garbled = self._troubles.malformed(str(error))
+                events = error.events
             if self._parser.signs != signs:
                 self._alive_at = self._backend.now()
             if events:

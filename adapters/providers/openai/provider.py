@@ -183,7 +183,7 @@ def _secret(api_key: str | None) -> Secret | None:
 
 def _is_vendors(url: str) -> bool:
     """Hosts of regions too."""
-    host = urlsplit(url).hostname or ""
+    host = (urlsplit(url).hostname or "").rstrip(".")
     return host == _VENDOR_DOMAIN or host.endswith(f".{_VENDOR_DOMAIN}")
 
 
