@@ -81,12 +81,12 @@ def items(value: object) -> list[Any]:
 
 def name_of(value: object, most: int = MAX_NAME_CHARACTERS) -> str | None:
     """A text that can be stored, cut to `most` characters; None for all else, and for none."""
-    return printable(value[:most]) if isinstance(value, str) and value else None
+    return printable(value[:most]) if isinstance(value, str) and value.strip() else None
 
 
 def id_of(value: object) -> str | None:
-    """An id, which is no use when cut: None where it is too long, empty or no text."""
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_CHARACTERS:
+    """An id, which is no use when cut: None where it is too long, empty, blank or no text."""
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_CHARACTERS or value.isspace():
         return None
     return value if printable(value) == value else None
 
@@ -161,15 +161,16 @@ class Pieces:
         self._half = ""
         if text and "\ud800" <= text[-1] <= "\udbff":
             text, self._half = text[:-1], text[-1]
-        return _mended(text)
+        return mended(text)
 
     def rest(self) -> str:
         """What is left at the end."""
         half, self._half = self._half, ""
-        return _mended(half)
+        return mended(half)
 
 
-def _mended(text: str) -> str:
+def mended(text: str) -> str:
+    """The text, its halves of characters put together, or U+FFFD for those that are alone."""
     try:
         text.encode()
     except UnicodeEncodeError:
