@@ -197,7 +197,7 @@ class Answering:
             provider_session_id=turn.conversation_id,
             finish_reason="refusal" if answered.refused else "stop",
             provider_message_id=answered.message_id,
-            metadata={**completed.metadata, "read_back": True},
+            metadata=self._service.without_secrets({**completed.metadata, "read_back": True}),
         )
 
     async def _create(self, history: Sequence[PromptMessage], options: Options) -> str:
