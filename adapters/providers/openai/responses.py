@@ -114,8 +114,13 @@ class ResponsesReader:
     def _part(self, data: Mapping[str, Any]) -> tuple[int, _Part]:
         output = count_of(data.get("output_index")) or 0
         place = (output, count_of(data.get("content_index")) or 0)
-        self._message_id = id_of(data.get("item_id")) or self._message_id
-        return output, self._parts.setdefault(place, _Part())
+        item_id = data.get("item_id")
+        if item_id != self._message_id:
+            self._message_id = id_of(item_id) or self._message_id
+        part = self._parts.get(place)
+        if part is None:
+            part = self._parts[place] = _Part()
+        return output, part
 
     def _delta(self, data: Mapping[str, Any]) -> Iterable[str]:
         text = data.get("delta")
