@@ -87,6 +87,7 @@ class Checkpoints:
             actor.loaded_state(),
             "" if self._transcript.is_held_back else answer.text(),
             now_us,
+            tokens=(answer.input_tokens, answer.output_tokens),
             provider_session_id=answer.conversation_id,
             strays=answer.strays,
             in_use=answer.in_use,

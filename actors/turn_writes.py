@@ -156,6 +156,7 @@ def checkpoint_turn(
     text: str,
     now_us: int,
     *,
+    tokens: tuple[int, int] = (0, 0),
     provider_session_id: str | None = None,
     strays: Iterable[tuple[str, str]] = (),
     in_use: tuple[str, str] | None = None,
@@ -163,14 +164,14 @@ def checkpoint_turn(
 ) -> SessionWrite:
     """What has arrived of the answer, so that a kill does not take it away (G9).
 
-    And a conversation that the provider has made: after a kill it is known, and deleted. `strays`
-    are (provider, id) of those that nobody goes on with; `in_use` is the one of them that this turn
-    still needs, until `until_us` at the latest.
+    And its tokens so far, in and out, and a conversation that the provider has made: after a kill
+    it is known, and deleted. `strays` are (provider, id) of those that nobody goes on with;
+    `in_use` is the one of them that this turn still needs, until `until_us` at the latest.
     """
     turn = state.open_turn
     if turn is None:
         raise RuntimeBugError(f"session {state.record.session_id!r} has no open turn")
-    so_far = changed(turn, partial_text=text)
+    so_far = changed(turn, partial_text=text, input_tokens=tokens[0], output_tokens=tokens[1])
     named = provider_session_id or state.record.provider_session_id
     record = next_record(state, now_us, provider_session_id=named)
     after = changed(state, record=record, open_turn=so_far)
@@ -284,6 +285,8 @@ def close_lost_turn(
         finish_reason="interrupted",
         error_code="interrupted",
         error_text="the turn was cut off before its end was stored",
+        input_tokens=turn.input_tokens if turn is not None else 0,
+        output_tokens=turn.output_tokens if turn is not None else 0,
         strays=tuple(each for each in strays if each[1] != state.record.provider_session_id),
     )
     return close_turn(state, result, now_us)

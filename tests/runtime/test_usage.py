@@ -11,11 +11,13 @@ from langswarm.core.session import (
     ProviderError,
     SessionContext,
     SessionMessage,
+    create_session_manager,
 )
 from langswarm.core.session.errors import MiddlewareError
 from langswarm.core.session.providers import Completed, TextDelta, Usage
+from langswarm.core.session.testing import SimulatedDisk, SimulatedStorage
 
-from .helpers import Play, Store, new_session, until
+from .helpers import Play, Store, new_session, on_a_virtual_clock, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -129,3 +131,18 @@ async def test_a_count_that_is_none_is_an_error(store: Store, wrong: Any) -> Non
         with pytest.raises(ProviderError, match="input_tokens") as caught:
             await session.send_message("x")
         assert caught.value.code == "internal"
+
+
+@on_a_virtual_clock
+async def test_a_killed_turn_keeps_the_tokens_of_its_last_checkpoint() -> None:
+    """They are stored with what had arrived, also where that was nothing."""
+    disk = SimulatedDisk()
+    storage = SimulatedStorage(disk)
+    manager = create_session_manager(storage, providers={"openai": Hanging([TOLD])})
+    session = await new_session(manager, session_id="s")
+    _ = session.submit("x")
+    await anyio.sleep(5)
+    storage.die()
+    async with create_session_manager(SimulatedStorage(disk)) as successor:
+        assert await tokens_of(await successor.get_session("s")) == 101
+    await manager.aclose(drain_seconds=0)
