@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from langswarm.core.session.adapters.importers import (
     ImportedSession,
     Skipped,

@@ -6,11 +6,11 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-
 from langswarm.core.session.adapters.importers import ImportedSession, open_source
 from langswarm.core.session.adapters.importers import database as module
 from langswarm.core.session.errors import StorageError
@@ -31,8 +31,10 @@ for statement in statements:
 print("ready", flush=True)
 sys.stdin.read()
 """
-ANOTHER = "INSERT INTO sessions SELECT 'second', user_id, provider, model, status, session_control,"
-ANOTHER += " created_at, updated_at, last_activity, metadata, history FROM sessions"
+ANOTHER = (
+    "INSERT INTO sessions SELECT 'second', user_id, provider, model, status, session_control,"
+    " created_at, updated_at, last_activity, metadata, history FROM sessions"
+)
 
 
 class Holder:
@@ -63,7 +65,7 @@ def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where copies are made; none may be left over."""
     folder = tmp_path / "copies"
     folder.mkdir()
-    monkeypatch.setattr(module.tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
     yield folder
     assert list(folder.iterdir()) == []
 
@@ -124,13 +126,13 @@ def test_what_a_killed_writer_left_in_its_wal_is_read(old: Path) -> None:
 
 def test_what_a_killed_writer_left_half_done_is_rolled_back_in_a_copy(old: Path) -> None:
     spill = ("PRAGMA cache_size = 1", "PRAGMA cache_spill = 1", "BEGIN IMMEDIATE")
+    change = "UPDATE sessions SET history = 'gone'"
     many = (
-        "UPDATE sessions SET history = 'gone'",
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300)"
         " INSERT INTO sessions SELECT 'x' || i, 'u', 'p', 'm', 's', 'c', 't', 't', NULL, 'm',"
-        " hex(zeroblob(500)) FROM n",
+        " hex(zeroblob(500)) FROM n"
     )
-    Holder(old, *spill, *many).kill()
+    Holder(old, *spill, change, many).kill()
     assert (old.parent / "old.db-journal").stat().st_size
     assert read(old) == ["first"]
 
@@ -148,7 +150,9 @@ def test_a_path_that_sqlite_would_misread(old: Path) -> None:
     odd = old.parent / "100% of it?mode=rwc#å.db"
     shutil.copy(old, odd)
     assert read(odd) == ["first"]
-    link = old.parent.parent / "link.db"
+    folder = old.parent.parent / "links"
+    folder.mkdir()
+    link = folder / "link.db"
     link.symlink_to(odd)
     assert read(link) == ["first"]
 

@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from langswarm.core.session.adapters.importers import (
     ImportedSession,
     Skipped,
@@ -220,8 +219,7 @@ def test_whatever_v1_can_write_is_read_back(
     plain = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
     names = data.draw(st.lists(plain, unique=True, max_size=4))
     old = {
-        name: session(*data.draw(st.lists(messages, max_size=5)), session_id=name)
-        for name in names
+        name: session(*data.draw(st.lists(messages, max_size=5)), session_id=name) for name in names
     }
     path = tmp_path_factory.mktemp("v1") / "old.db"
     write_v1(path, [row_of(document) for document in old.values()])
