@@ -55,7 +55,7 @@ class Key(NamedTuple):
 
     rowid: int | None
     raw: bytes
-    """Its id, in the encoding of the file."""
+    """Its id in UTF-8, or what stands in its place."""
     id: str
 
 
@@ -95,8 +95,13 @@ class ForeignDatabase:
             with self.errors():
                 self._connection.execute("PRAGMA query_only = ON")
                 self._connection.execute("PRAGMA trusted_schema = OFF")
-                (encoding,) = self.row("PRAGMA encoding") or ("UTF-8",)
-            self.encoding = str(encoding)
+                encoding = self.row("PRAGMA encoding")
+            if encoding != ("UTF-8",):
+                raise StorageError(
+                    f"{path} is a database with texts in UTF-16, which none of the old programs "
+                    "wrote; nothing was written to it: import the file that the old program wrote",
+                    code="foreign",
+                )
         except BaseException:
             self.close()
             raise
@@ -125,7 +130,7 @@ class ForeignDatabase:
 
     def name_of(self, raw: bytes) -> str:
         """The id of these bytes."""
-        return raw.decode(self.encoding, "backslashreplace")
+        return raw.decode("utf-8", "backslashreplace")
 
     def keys(self, table: str) -> Generator[Key | int]:
         """Of all sessions, ordered by id; last the row numbers of those whose id is no text.
@@ -164,7 +169,7 @@ class ForeignDatabase:
 
     def key_of(self, session_id: str) -> Key:
         """Of a session that may be there or not."""
-        return Key(None, session_id.encode(self.encoding, "surrogatepass"), session_id)
+        return Key(None, session_id.encode("utf-8", "surrogatepass"), session_id)
 
     def named(self, select: str, key: Key) -> dict[str, Cell] | None:
         """The columns of the session's row by their names; None: it was deleted meanwhile."""
@@ -213,6 +218,10 @@ class ForeignDatabase:
             if of_one and code in _DAMAGE | {sqlite3.SQLITE_TOOBIG}:
                 raise UnreadableError(_of_one(code)) from error
             raise self._error(error, code) from error
+        except UnicodeDecodeError as error:  # of SQLite's own text about the damage
+            if of_one:
+                raise UnreadableError(_of_one(sqlite3.SQLITE_CORRUPT)) from error
+            raise self._error(error, sqlite3.SQLITE_CORRUPT) from error
         except UnreadableError as error:
             if of_one:
                 raise

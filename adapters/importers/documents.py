@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from .v1 import name_of_document, session_of_document
 from .values import ImportedMessage, ImportedSession, Skipped, SourceFormat, UnreadableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from datetime import tzinfo
 
 MAX_DOCUMENT_BYTES = 256 * 2**20
@@ -27,7 +28,8 @@ _TIMES = ("timestamp", "created_at")
 
 def open_document(path: str, wanted: SourceFormat | None, zone: tzinfo | None) -> DocumentReader:
     """The reader of a JSON file. Raises StorageError of code `foreign` for all others."""
-    first = next(_values(path), None)
+    with contextlib.closing(_values(path)) as values:
+        first = next(values, None)
     found = _format_of(first[1] if first is not None else None)
     if found is None or (wanted is not None and wanted is not found):
         looks = "neither messages nor sessions" if found is None else f"of the format {found}"
@@ -133,7 +135,7 @@ def _format_of(value: object) -> SourceFormat | None:
     return None
 
 
-def _values(path: str) -> Iterator[tuple[str, Any]]:
+def _values(path: str) -> Generator[tuple[str, Any]]:
     """Each line's value, or the one value of the file, and its place.
 
     A line that is no JSON gives an UnreadableError as its value, so that the others are read.

@@ -65,8 +65,9 @@ def row_of(document: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {**columns, **texts, **changes}
 
 
-def write_v1(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
+def write_v1(path: Path, rows: Iterable[dict[str, Any]], encoding: str = "UTF-8") -> Path:
     with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"PRAGMA encoding = '{encoding}'")
         connection.execute(V1)
         for row in rows:
             marks = ", ".join("?" * len(row))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 DATA = Path(__file__).parents[1] / "data" / "v1_sessions.db"
 
 
-def refused(path: Path, code: str, text: str = "") -> None:
+def refused(path: Path, code: str, text: str) -> None:
     with pytest.raises(StorageError, match=text) as caught:
         open_source(path)
     assert caught.value.code == code
@@ -79,6 +79,20 @@ def test_a_database_of_another_program_is_foreign(tmp_path: Path) -> None:
         tmp_path / "view.db", "CREATE VIEW sessions AS SELECT 1 session_id, 2 history, 3 metadata"
     )
     refused(view, "foreign", "another program")
+
+
+def test_damage_that_sqlite_cannot_put_into_words_is_damage(tmp_path: Path) -> None:
+    path = write_v1(tmp_path / "old.db", [])
+    content = path.read_bytes()
+    path.write_bytes(
+        content.replace(b"CREATE TABLE sessions", b"CREATE \xbe\xbe\xbe\xbe\xbe sessions")
+    )
+    refused(path, "corrupt", "damaged or cut off")
+
+
+def test_texts_in_utf_16_are_foreign(tmp_path: Path) -> None:
+    path = write_v1(tmp_path / "old.db", [row_of(session())], encoding="UTF-16le")
+    refused(path, "foreign", "UTF-16")
 
 
 def test_tables_without_row_numbers_are_foreign(tmp_path: Path) -> None:
