@@ -96,12 +96,7 @@ class ForeignDatabase:
                 self._connection.execute("PRAGMA query_only = ON")
                 self._connection.execute("PRAGMA trusted_schema = OFF")
                 encoding = self.row("PRAGMA encoding")
-            if encoding != ("UTF-8",):
-                raise StorageError(
-                    f"{path} is a database with texts in UTF-16, which none of the old programs "
-                    "wrote; nothing was written to it: import the file that the old program wrote",
-                    code="foreign",
-                )
+            self._check_encoding(encoding)
         except BaseException:
             self.close()
             raise
@@ -253,6 +248,14 @@ class ForeignDatabase:
             "permissions of the file and its folder, and the disk",
             code="io",
         )
+
+    def _check_encoding(self, encoding: tuple[Cell, ...] | None) -> None:
+        if encoding != ("UTF-8",):
+            raise StorageError(
+                f"{self._shown} is a database with texts in UTF-16, which none of the old programs "
+                "wrote; nothing was written to it: import the file that the old program wrote",
+                code="foreign",
+            )
 
     # ------------------------------------------------------------------ opening
 
