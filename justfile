@@ -75,7 +75,7 @@ _lint: (_env "gates")
 
 # By import name: that is how an installed package is seen.
 _types: (_env "gates")
-    {{ safe }} -m mypy -p langswarm.core.session
+    {{ safe }} -m mypy -p langswarm.core.session -p langswarm.v1.session
     {{ safe }} -m mypy --explicit-package-bases tests property_tests
     {{ safe }} -m mypy benchmarks
     {{ safe }} -m mypy examples
