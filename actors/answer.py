@@ -6,14 +6,15 @@ stream that ends without `Completed` was cut off, whatever had arrived (code `tr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from .errors import InvalidMessageError, ProviderError
-from .ports import Completed, ConversationStarted, TextDelta
+from .ports import Completed, ConversationStarted, TextDelta, Usage
 from .values import check_text, encode_object, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from .fallback import Fallback
     from .limits import Limits
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _REASON_BYTES = 200
 _ID_BYTES = 1_000
 _MAX_TOKENS = 2**53
+_MAX_CONVERSATIONS = 100
+"""Made on the way to one answer; one is the rule, one more where the first was lost."""
 
 
 class Answer:
@@ -30,14 +33,19 @@ class Answer:
 
     __slots__ = (
         "_fallback",
-        "_fallback_keeps",
         "_instead_of",
+        "_keeps",
         "_limits",
+        "_own",
+        "_resumed_id",
         "_size",
         "_transcript",
         "completed",
         "conversation_id",
+        "input_tokens",
+        "made",
         "metadata",
+        "output_tokens",
         "provider",
         "strays",
     )
@@ -50,9 +58,16 @@ class Answer:
         self.conversation_id: str | None = None
         """The conversation that the session's own provider has named."""
         self.strays: list[tuple[str, str]] = []
-        """(provider, id) of those that fallbacks made: nobody goes on with them."""
+        """(provider, id) of those that nobody goes on with: fallbacks made them, or another one
+        took their place."""
+        self.made = 0
+        """How often a provider that keeps conversations has named another one than before."""
+        self.input_tokens = 0
+        self.output_tokens = 0
+        self._own = provider
+        self._keeps = False
+        self._resumed_id: str | None = None
         self._fallback: Fallback | None = None
-        self._fallback_keeps = False
         self._instead_of: dict[str, str] = {}
         self._limits = limits
         self._transcript = transcript
@@ -68,6 +83,20 @@ class Answer:
         """Whether another provider than the session's own was asked."""
         return self._fallback is not None
 
+    @property
+    def is_in_step(self) -> bool:
+        """Whether the conversation at the session's own provider holds this answer.
+
+        Not where it was to be gone on with and the provider does not name it: another one may
+        serve under that name by now, which keeps none.
+        """
+        return not self.fell_back and (self._resumed_id is None or self.conversation_id is not None)
+
+    def goes_on(self, resumed_id: str | None, *, keeps: bool) -> None:
+        """The session's own provider is about to be asked, in this conversation of its own."""
+        self._resumed_id = resumed_id
+        self._keeps = keeps
+
     def falls_back(
         self, fallback: Fallback, provider: IProvider, failure: Exception | None
     ) -> None:
@@ -76,7 +105,11 @@ class Answer:
             code = str(getattr(failure, "code", ""))
             self._instead_of = {"instead_of": self.provider, "because": code}
         self._fallback, self.provider = fallback, fallback.provider
-        self._fallback_keeps = provider.keeps_conversations
+        self._keeps = provider.keeps_conversations
+        self.input_tokens = self.output_tokens = 0
+        with suppress(InvalidMessageError):  # there is no room even for so little
+            most = self._limits.max_metadata_bytes
+            self.metadata = encode_object(self._told({}), "the fallback", max_bytes=most)
 
     async def receive(
         self,
@@ -120,27 +153,54 @@ class Answer:
             self._complete(event)
         elif isinstance(event, ConversationStarted):
             self._take_conversation(event.provider_session_id)
+        elif isinstance(event, Usage):
+            self._count(event)
         else:
             raise TypeError(f"a provider yields a ProviderEvent, not {event!r}")
 
     def _take_conversation(self, name: str) -> None:
         check_text(name, "provider_session_id", max_bytes=_ID_BYTES)
-        if self._fallback is None:
-            self.conversation_id = name
-        elif self._fallback_keeps:
-            self.strays.append((self._fallback.provider, name))
+        if self._fallback is not None:
+            if self._keeps:
+                self._give_up(self._fallback.provider, name)
+            return
+        before = self._resumed_id if self.conversation_id is None else self.conversation_id
+        self.conversation_id = name
+        if self._keeps and name != before:
+            self.made += 1
+            if before is not None:
+                self._give_up(self._own, before)
+
+    def _give_up(self, provider: str, name: str) -> None:
+        if (provider, name) not in self.strays:
+            self.strays.append((provider, name))
+            self.made += 1
+            if len(self.strays) > _MAX_CONVERSATIONS:
+                raise ValueError(f"a turn makes at most {_MAX_CONVERSATIONS} conversations")
 
     def _take(self, text: object) -> None:
         if not isinstance(text, str):
             raise TypeError(f"TextDelta.text must be a str, not {type(text).__name__}")
+        if not text:
+            return
         limit = self._limits.max_message_bytes
-        self._size += len(text)
+        self._size += len(text) if text.isascii() else len(text.encode(errors="replace"))
         if self._size > limit:
             raise InvalidMessageError(f"the answer has more than max_message_bytes={limit}")
         self._transcript.add(text)
 
+    def _count(self, told: Usage | Completed) -> None:
+        for name in ("input_tokens", "output_tokens"):
+            tokens = getattr(told, name)
+            if isinstance(tokens, bool) or not isinstance(tokens, int):
+                raise TypeError(f"{name} must be an int, not {tokens!r}")
+            if not 0 <= tokens < _MAX_TOKENS:
+                raise ValueError(f"{name} must be 0 or more, not {tokens}")
+        self.input_tokens, self.output_tokens = told.input_tokens, told.output_tokens
+
     def _complete(self, last: Completed) -> None:
         limits = self._limits
+        self._count(last)
         text = self._transcript.text
         check_text(text, "the answer", max_bytes=limits.max_message_bytes, empty=True)
         check_text(last.finish_reason, "finish_reason", max_bytes=_REASON_BYTES)
@@ -148,20 +208,33 @@ class Answer:
             check_text(last.provider_message_id, "provider_message_id", max_bytes=_ID_BYTES)
         if last.provider_session_id is not None:
             self._take_conversation(last.provider_session_id)
-        for name in ("input_tokens", "output_tokens"):
-            tokens = getattr(last, name)
-            if isinstance(tokens, bool) or not isinstance(tokens, int):
-                raise TypeError(f"{name} must be an int, not {tokens!r}")
-            if not 0 <= tokens < _MAX_TOKENS:
-                raise ValueError(f"{name} must be 0 or more, not {tokens}")
-        metadata = dict(last.metadata)
-        if self._fallback is not None:
-            answered = {"provider": self._fallback.provider, "model": self._fallback.model}
-            metadata["fallback"] = {**answered, **self._instead_of}
         self.metadata = encode_object(
-            metadata, "the provider's metadata", max_bytes=limits.max_metadata_bytes
+            self._told(last.metadata),
+            "the provider's metadata",
+            max_bytes=limits.max_metadata_bytes,
         )
         self.completed = last
+
+    def _told(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """What the message says of its making."""
+        if self._fallback is None:
+            return dict(metadata)
+        answered = {"provider": self._fallback.provider, "model": self._fallback.model}
+        return {**metadata, "fallback": {**answered, **self._instead_of}}
+
+    @property
+    def in_use(self) -> tuple[str, str] | None:
+        """The one of `strays` that a fallback is answering in."""
+        if self._fallback is None or not self.strays:
+            return None
+        return self.strays[-1] if self.strays[-1][0] == self._fallback.provider else None
+
+    def left_behind(self) -> tuple[tuple[str, str], ...]:
+        """(provider, id) of all conversations that nobody goes on with if the answer is lost."""
+        own = self.conversation_id
+        if own is None or not self.made:
+            return tuple(self.strays)
+        return (*self.strays, (self._own, own))
 
     def text(self) -> str:
         """What has arrived, as text that can be stored."""

@@ -11,7 +11,11 @@ or `except LookupError` do what they say.
 from __future__ import annotations
 
 from copy import copy
-from typing import Any, Literal, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 StorageCode = Literal[
     "busy",
@@ -79,6 +83,36 @@ def again(error: E) -> E:
     other = copy(error)
     other.__cause__ = error.__cause__
     return other
+
+
+_MAX_CHAIN = 20
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def hides_arguments(function: Callable[P, R]) -> Callable[P, R]:
+    """For functions that are given keys: what they raise shows none of their local variables.
+
+    Many print a traceback with the locals of its frames, and send it to others.
+    """
+
+    @wraps(function)
+    def call(*args: P.args, **named: P.kwargs) -> R:
+        try:
+            return function(*args, **named)
+        except BaseException as error:
+            from traceback import clear_frames  # noqa: PLC0415 - rare
+
+            del args, named
+            behind: BaseException | None = error
+            for _ in range(_MAX_CHAIN):
+                if behind is None:
+                    break
+                clear_frames(behind.__traceback__)
+                behind = behind.__cause__ or behind.__context__
+            raise
+
+    return call
 
 
 # ---------------------------------------------------------------- the caller must act

@@ -217,6 +217,17 @@ class TextDelta:
 
 
 @attrs.frozen(kw_only=True)
+class Usage:
+    """The tokens so far, of a turn that may be stopped or fail; `Completed` has the last word.
+
+    The latest one counts: each is the whole, not what was added. It is no part of the answer.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@attrs.frozen(kw_only=True)
 class Completed:
     """The answer is complete. A stream that ends without it was cut off and is a failure."""
 
@@ -228,7 +239,7 @@ class Completed:
     metadata: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
 
 
-ProviderEvent = ConversationStarted | TextDelta | Completed
+ProviderEvent = ConversationStarted | TextDelta | Usage | Completed
 
 
 class IProvider(ABC):

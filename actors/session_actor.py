@@ -97,6 +97,7 @@ class SessionActor:
         "_mailbox",
         "_reload",
         "_step",
+        "_strays",
         "idle_since",
         "last_error",
         "newer",
@@ -121,6 +122,8 @@ class SessionActor:
         self._in_flight = False
         self._failure: Exception | None = None
         self._reload = False
+        # (provider, id) of conversations that a lost turn made: to be deleted once it is closed.
+        self._strays: tuple[tuple[str, str], ...] = ()
         self.last_error: str | None = None
         # The supervisor's list of idle actors, oldest first.
         self.idle_since = -1.0
@@ -393,6 +396,8 @@ class SessionActor:
     def max_messages(self) -> int:
         """How many messages of the history a provider sees at most."""
         config = self.loaded_state().documents.config
+        if '"max_messages"' not in config:
+            return DEFAULT_MAX_MESSAGES
         value = decode_object(config).get("max_messages")
         return value if isinstance(value, int) else DEFAULT_MAX_MESSAGES
 
@@ -424,7 +429,7 @@ class SessionActor:
         config = decode_object(documents.provider_config)
         config.update(decode_object(documents.provider_settings))
         room = limit
-        if resumed_id is None and self.provider().holds_conversation(config):
+        if self.provider().holds_conversation(config):  # also where it turns out to be gone
             room = record.visible_messages - begins_at(record.visible_messages, limit)
         return ProviderRequest(
             session_id=self.session_id,
@@ -473,9 +478,12 @@ class SessionActor:
             self.system.yield_place(self)
         self.pump()
 
-    def step_lost(self, error: SessionError) -> None:
-        """The step ended in doubt: load again, and close what it left open."""
-        self._reload = True
+    def step_lost(self, error: SessionError, strays: tuple[tuple[str, str], ...] = ()) -> None:
+        """The step ended in doubt: load again, and close what it left open.
+
+        `strays`: (provider, id) of conversations that it made and that may not be stored.
+        """
+        self._reload, self._strays = True, strays
         if isinstance(error, RuntimeBugError):
             self._failure = error
         self.step_ended()
@@ -508,14 +516,17 @@ class SessionActor:
         self.move(Cause.LOADED)
         self.state = state
         if state is not None and state.open_turn is not None:
-            self._step = write = close_lost_turn(state, self.system.wall_clock_us())
-            self.submit_write(write, self._lost_turn_closed)
+            strays, self._strays = self._strays, ()
+            self._step = write = close_lost_turn(state, self.system.wall_clock_us(), strays)
+            self.submit_write(write, partial(self._lost_turn_closed, write))
         self.pump()
 
-    def _lost_turn_closed(self, end: StoredSession | SessionError) -> None:
+    def _lost_turn_closed(self, write: SessionWrite, end: StoredSession | SessionError) -> None:
         if isinstance(end, SessionError):
             self.fail_queued(lambda _: again(end))
             self.system.drop(self)
+        elif write.purges:
+            self.system.purger.queued()
         self.step_ended()
 
     def fail_queued(self, refusal: Callable[[str | None], Exception]) -> None:

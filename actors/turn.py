@@ -412,6 +412,7 @@ class Turn:
             # The storage took all the time: the guest is not asked, so it cannot be too slow.
             self._error = self._out_of_time() if self._interruption is None else None
             return
+        self._answer.goes_on(self._resumed_id, keeps=provider.keeps_conversations)
         failure = await self._listen(provider, request)
         if may_fall_back(failure):
             await self._ask_others(request, failure)
@@ -421,7 +422,14 @@ class Turn:
     async def _ask_others(self, request: ProviderRequest, failure: Exception | None) -> None:
         """Its fallbacks, one after the other, until one answers or something has arrived."""
         actor, answer = self._actor, self._answer
-        for fallback in fallbacks_of(request.config):
+        try:
+            fallbacks = fallbacks_of(request.config)
+        except ConfigurationError as error:
+            # Stored by another version, or set by a provider's own controls.
+            if failure is not None:
+                failure.add_note(f"there is no fallback: {error}")
+            return
+        for fallback in fallbacks:
             if self.is_cancelled or not answer.is_empty:
                 return
             other: Exception | None
@@ -431,7 +439,7 @@ class Turn:
                 other = error
             else:
                 answer.falls_back(fallback, provider, failure)
-                other = await self._listen(provider, fallback.request(request))
+                other = await self._listen(provider, fallback.request(request, provider))
                 if other is None:
                     return
             if failure is not None:
@@ -482,12 +490,12 @@ class Turn:
                 state=TurnState.COMPLETED,
                 text=answer.text(),
                 finish_reason=last.finish_reason,
-                input_tokens=last.input_tokens,
-                output_tokens=last.output_tokens,
+                input_tokens=answer.input_tokens,
+                output_tokens=answer.output_tokens,
                 provider_message_id=last.provider_message_id,
                 provider_session_id=answer.conversation_id,
                 provider_metadata=answer.metadata,
-                in_step=not answer.fell_back,
+                in_step=answer.is_in_step,
                 strays=tuple(answer.strays),
             )
         if self._error is not None:
@@ -498,7 +506,10 @@ class Turn:
             finish_reason="interrupted",
             error_code="interrupted",
             error_text=str(self._interruption),
+            input_tokens=answer.input_tokens,
+            output_tokens=answer.output_tokens,
             provider_session_id=answer.conversation_id,
+            provider_metadata=answer.metadata,
             strays=tuple(answer.strays),
         )
 
@@ -541,12 +552,16 @@ class Turn:
         return attrs.evolve(result, text=content, metadata=metadata, in_step=same)
 
     def _failed(self, error: Exception) -> TurnResult:
+        answer = self._answer
         return TurnResult(
             state=TurnState.FAILED,
             error_code=printable(str(getattr(error, "code", type(error).__name__)))[:200],
             error_text=describe(error),
-            provider_session_id=self._answer.conversation_id,
-            strays=tuple(self._answer.strays),
+            # What it cost is owed, whatever came of it.
+            input_tokens=answer.input_tokens,
+            output_tokens=answer.output_tokens,
+            provider_session_id=answer.conversation_id,
+            strays=tuple(answer.strays),
         )
 
     async def _close_failed(self) -> None:
@@ -623,7 +638,7 @@ class Turn:
             else:
                 self._tell(error)
         finally:
-            self._actor.step_lost(error)
+            self._actor.step_lost(error, self._answer.left_behind())
 
     def _tell(self, error: Exception) -> None:
         self._actor.last_error = describe(error)

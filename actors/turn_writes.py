@@ -28,6 +28,8 @@ from .model import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .idempotency import ClaimKey
 
 
@@ -136,6 +138,10 @@ def open_turn(
     )
 
 
+def _purges(strays: Iterable[tuple[str, str]], now_us: int) -> tuple[Purge, ...]:
+    return tuple(_purge(provider, name, now_us) for provider, name in strays)
+
+
 def _purge(provider: str, provider_session_id: str, now_us: int) -> Purge:
     return Purge(
         provider=provider,
@@ -146,11 +152,20 @@ def _purge(provider: str, provider_session_id: str, now_us: int) -> Purge:
 
 
 def checkpoint_turn(
-    state: StoredSession, text: str, now_us: int, *, provider_session_id: str | None = None
+    state: StoredSession,
+    text: str,
+    now_us: int,
+    *,
+    provider_session_id: str | None = None,
+    strays: Iterable[tuple[str, str]] = (),
+    in_use: tuple[str, str] | None = None,
+    until_us: int = 0,
 ) -> SessionWrite:
     """What has arrived of the answer, so that a kill does not take it away (G9).
 
-    And a conversation that the provider has made: after a kill it is known, and deleted.
+    And a conversation that the provider has made: after a kill it is known, and deleted. `strays`
+    are (provider, id) of those that nobody goes on with; `in_use` is the one of them that this turn
+    still needs, until `until_us` at the latest.
     """
     turn = state.open_turn
     if turn is None:
@@ -159,7 +174,17 @@ def checkpoint_turn(
     named = provider_session_id or state.record.provider_session_id
     record = next_record(state, now_us, provider_session_id=named)
     after = changed(state, record=record, open_turn=so_far)
-    return SessionWrite(expected_revision=state.record.revision, after=after, turn=so_far)
+    return SessionWrite(
+        expected_revision=state.record.revision,
+        after=after,
+        turn=so_far,
+        purges=tuple(
+            changed(each, due_us=until_us)
+            if (each.provider, each.provider_session_id) == in_use
+            else each
+            for each in _purges(strays, now_us)
+        ),
+    )
 
 
 def close_turn(state: StoredSession, result: TurnResult, now_us: int) -> SessionWrite:
@@ -205,7 +230,7 @@ def close_turn(state: StoredSession, result: TurnResult, now_us: int) -> Session
         messages=messages,
         marks=((turn.user_seq, "failed"),) if failed else (),
         turn=closed,
-        purges=tuple(_purge(provider, name, now_us) for provider, name in result.strays),
+        purges=_purges(result.strays, now_us),
     )
 
 
@@ -244,8 +269,13 @@ def _counted(
     )
 
 
-def close_lost_turn(state: StoredSession, now_us: int) -> SessionWrite:
-    """The end of a turn that nobody runs any more: its process was killed, its actor crashed."""
+def close_lost_turn(
+    state: StoredSession, now_us: int, strays: Iterable[tuple[str, str]] = ()
+) -> SessionWrite:
+    """The end of a turn that nobody runs any more: its process was killed, its actor crashed.
+
+    `strays`: (provider, id) of conversations that it made and that may not be stored.
+    """
     turn = state.open_turn
     text = turn.partial_text if turn is not None else ""
     result = TurnResult(
@@ -254,5 +284,6 @@ def close_lost_turn(state: StoredSession, now_us: int) -> SessionWrite:
         finish_reason="interrupted",
         error_code="interrupted",
         error_text="the turn was cut off before its end was stored",
+        strays=tuple(each for each in strays if each[1] != state.record.provider_session_id),
     )
     return close_turn(state, result, now_us)

@@ -14,6 +14,7 @@ from .model import EMPTY_JSON
 # Far below Python's recursion limit, so that what was taken once can be merged and read anywhere.
 MAX_DEPTH = 100
 _MAX_COUNT = 2**53
+_MIN_KEY_CHARACTERS = 12
 _KEY_NAMES = frozenset({"auth", "bearer", "cookie", "credentials", "secret", "token"})
 _KEY_ENDINGS = (
     "accesskey",
@@ -102,6 +103,15 @@ def encode_object(value: object, what: str, *, max_bytes: int) -> str:
     if size > max_bytes:
         raise InvalidMessageError(f"{what} has more than {max_bytes} bytes of JSON")
     return text
+
+
+def shown(value: object) -> str:
+    """A value that was refused, for the error's text: what may be a key is not shown."""
+    if isinstance(value, (str, bytes, bytearray)) and len(value) >= _MIN_KEY_CHARACTERS:
+        return f"a {type(value).__name__} of {len(value)} characters"
+    if value is None or isinstance(value, (str, bytes, bytearray, int, float)):
+        return repr(value)
+    return f"a {type(value).__name__}"
 
 
 def refuse_keys(value: Mapping[str, Any], what: str) -> None:

@@ -273,8 +273,10 @@ def _nothing() -> None: ...
 
 
 def _in_trio_task() -> bool:
-    trio_loaded = sys.modules.get("trio")
-    return trio_loaded is not None and bool(trio_loaded.lowlevel.in_trio_task())
+    # Another thread may be loading it at this moment: then no task of it runs yet.
+    lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)
+    in_trio_task = getattr(lowlevel, "in_trio_task", None)
+    return in_trio_task is not None and bool(in_trio_task())
 
 
 def current_backend() -> Backend:
@@ -284,8 +286,8 @@ def current_backend() -> Backend:
     """
     if _in_trio_task():
         return TrioBackend()
-    asyncio_loaded = sys.modules.get("asyncio")
-    if asyncio_loaded is not None and asyncio_loaded._get_running_loop() is not None:  # noqa: SLF001
+    running_loop = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
+    if running_loop is not None and running_loop() is not None:
         return AsyncioBackend()
     raise RuntimeError(
         "langswarm-session needs a running event loop: call this from async code on asyncio or trio"

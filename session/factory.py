@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from langswarm.core.session.actors.errors import ConfigurationError
+from langswarm.core.session.actors.errors import ConfigurationError, hides_arguments
 from langswarm.core.session.actors.limits import Limits
 from langswarm.core.session.actors.ports import IProvider, ISessionStorage
 from langswarm.core.session.adapters.providers.mock import MockProvider
@@ -43,6 +43,7 @@ class SessionManager(Manager):
         ConfigurationError: an unknown name, keyword or value; it names the nearest valid one.
     """
 
+    @hides_arguments
     def __init__(
         self,
         storage: str | ISessionStorage = "memory",
@@ -66,6 +67,7 @@ class SessionManager(Manager):
         )
 
 
+@hides_arguments
 def create_session_manager(
     storage: str | ISessionStorage = "memory",
     *,

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from langswarm.core.session.actors.errors import ConfigurationError
+from langswarm.core.session.actors.errors import ConfigurationError, hides_arguments
 from langswarm.core.session.actors.model import PromptMessage
 from langswarm.core.session.actors.ports import (
     Completed,
@@ -19,6 +19,7 @@ from langswarm.core.session.actors.ports import (
     ProviderRequest,
     ProviderSettings,
     TextDelta,
+    Usage,
 )
 from langswarm.core.session.adapters.providers.mock import (
     MockProvider,
@@ -65,6 +66,7 @@ __all__ = [
     "ProviderSettings",
     "SimpleProvider",
     "TextDelta",
+    "Usage",
     "build_provider",
     "fault",
     "hang",
@@ -168,6 +170,7 @@ def list_providers() -> list[str]:
 # ---------------------------------------------------------------- making one
 
 
+@hides_arguments
 def build_provider(name: str, value: Any = None) -> IProvider:
     """The provider for `providers={name: value}`.
 

@@ -48,6 +48,10 @@ class Bucket:
         """Take it out, even if it is not there; less than empty is empty."""
         self._level = max(0.0, self._fill(now) - cost)
 
+    def put_back(self, cost: float) -> None:
+        """It was not used."""
+        self._level = min(self.size, self._level + cost)
+
     def _fill(self, now: float) -> float:
         passed = max(0.0, now - self._at)
         self._at = now
@@ -72,15 +76,21 @@ class Meter:
             if limit is not None and kind not in self._buckets:
                 self._buckets[kind] = Bucket(limit, limit / _MINUTE, limit, now)
         delay = max(0.0, self._held_until - now)
-        for kind, bucket in self._buckets.items():
+        # A copy, since another thread may learn of a kind at this moment.
+        for kind, bucket in tuple(self._buckets.items()):
             delay = max(delay, bucket.delay(self._cost(kind, tokens), now))
         return min(delay, max(0.0, self._news_at + MAX_HOLD_SECONDS - now))
 
     def take(self, tokens: int, now: float) -> None:
         """The request may go now."""
-        for kind, bucket in self._buckets.items():
+        for kind, bucket in tuple(self._buckets.items()):
             bucket.take(self._cost(kind, tokens), now)
         self._news_at = max(self._news_at, now)
+
+    def put_back(self, tokens: int) -> None:
+        """It did not go after all."""
+        for kind, bucket in tuple(self._buckets.items()):
+            bucket.put_back(self._cost(kind, tokens))
 
     def depart(self, tokens: int) -> None:
         """It is on its way: what the service tells next may not count it."""

@@ -15,15 +15,19 @@ it is, with all it has.
 
 from __future__ import annotations
 
+import logging
 import ssl
 from functools import lru_cache
 from importlib import import_module
 from socket import gaierror
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from urllib.parse import urlsplit
 
 import attrs
 
+from ...actors.errors import ConfigurationError
+from .inflating import PackingError
 from .options import library_of
 
 if TYPE_CHECKING:
@@ -52,11 +56,14 @@ Kind = Literal[
     "connect_timeout",
     "connect",
     "local",
+    "packing",
     "protocol",
     "timeout",
     "lost",
     "guest",
 ]
+
+logger = logging.getLogger("langswarm.core.session")
 
 _contexts: dict[str, ssl.SSLContext] = {}
 _contexts_lock = Lock()
@@ -124,6 +131,13 @@ MANNERS: Final[dict[Kind, Manner]] = {
         ambiguous=False,
         text="the request to {origin} cannot be written as HTTP; check the headers and base_url",
     ),
+    "packing": Manner(
+        "protocol",
+        retryable=True,
+        ambiguous=True,
+        text="{origin} compressed its answer, which it was asked not to, and it cannot be "
+        "unpacked; check what stands between",
+    ),
     "protocol": Manner(
         "connection",
         retryable=True,
@@ -157,6 +171,17 @@ def load_library(options: HttpOptions) -> Any:
     """The module that is wanted: httpx or httpx2."""
     name = library_of(options.http_client) or options.http_library
     return import_module(name)
+
+
+def check_url(library: Any, options: HttpOptions) -> None:
+    """That the library reads base_url as the options were checked: ConfigurationError."""
+    try:
+        read = library.URL(options.base_url)
+    except Exception:  # noqa: BLE001 - it raises errors of several other libraries
+        raise ConfigurationError("base_url is no URL: its host cannot be looked up") from None
+    host = urlsplit(options.base_url).hostname
+    if read.scheme == "http" and read.host != host:
+        raise ConfigurationError("base_url is no URL that is read in one way only")
 
 
 def _context(library: Any, *, secure: bool) -> ssl.SSLContext:
@@ -282,10 +307,10 @@ class Client:
         return await self._given.send(request, stream=True, follow_redirects=False)
 
     def body(self, response: httpx.Response) -> AsyncIterator[bytes]:
-        """The bytes of an answer, unpacked."""
-        if self._given is not None or "content-encoding" in response.headers:
+        """The bytes of an answer, as they came."""
+        if response.is_stream_consumed:  # a client that was handed in has read it
             return response.aiter_bytes()
-        stream: Any = response.stream
+        stream: Any = response.stream if self._given is None else response.aiter_raw()
         found: AsyncIterator[bytes] = stream.__aiter__()
         return found
 
@@ -313,21 +338,27 @@ class Client:
         done = [pool for pool in self._retired if not pool.in_use]
         self._retired = [pool for pool in self._retired if pool.in_use]
         for pool in done:
-            await pool.close()
+            try:
+                await pool.close()
+            except Exception as error:  # noqa: BLE001 - nothing hangs on it, the next is to be closed
+                logger.debug("connections were not closed in order: %s", type(error).__name__)
 
     async def close(self) -> None:
-        """Close all connections of our own."""
-        pools = [*self._pools, *self._retired]
-        self._pools, self._retired = [], []
-        for pool in pools:
+        """Close all connections of our own; one that is in use by `sweep`, after its request."""
+        for pool in self._pools:
             pool.is_retired = True
-            await pool.close()
+        self._retired += self._pools
+        self._pools = []
+        self._unmade = self._options.max_connections
+        await self.sweep()
 
     def kind_of(self, error: Exception) -> Kind:
         """What kind of failure an exception of the library's is."""
         lib = self._library
         if isinstance(error, lib.ConnectError | lib.ProxyError):
             return _kind_of_connect_error(error)
+        if isinstance(error, PackingError):
+            return "packing"
         kinds: tuple[tuple[Any, Kind], ...] = (
             (lib.PoolTimeout, "pool"),
             (lib.ConnectTimeout, "connect_timeout"),

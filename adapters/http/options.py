@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from ...actors.errors import ConfigurationError
+from ...actors.values import shown
 from .secret import Secret, SecretTexts
 
 MAX_SECONDS: Final = 86_400.0
@@ -49,23 +50,24 @@ def _count(low: int, high: int, unit: str) -> Any:
 
 
 def _refuse(field: attrs.Attribute[Any], wanted: str, value: object) -> None:
-    raise ConfigurationError(f"{field.name} must be {wanted}, not {repr(value)[:80]}")
+    raise ConfigurationError(f"{field.name} must be {wanted}, not {shown(value)}")
 
 
 def _checked_url(value: object) -> str:
     if not isinstance(value, str) or not value or not value.isprintable() or " " in value:
         raise ConfigurationError("base_url must be a URL such as https://api.example.com/v1")
+    if "@" in value:  # in the path as well: a password may have a slash in it
+        raise ConfigurationError(
+            "base_url must hold no user and password: they would be in every log; use api_key "
+            "(an @ that belongs to the path is %40)"
+        )
     try:
         parts = urlsplit(value)
         host, _port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"base_url is no URL: {error}") from None
+    except ValueError:  # its text may show what was taken for a port: a part of a password
+        raise ConfigurationError("base_url is no URL: its host or port cannot be read") from None
     if not host or parts.scheme not in {"https", "http"}:
         raise ConfigurationError("base_url must begin with https:// and name a host")
-    if parts.username is not None or parts.password is not None:
-        raise ConfigurationError(
-            "base_url must hold no user and password: they would be in every log; use api_key"
-        )
     if parts.query or parts.fragment or "?" in value or "#" in value:
         raise ConfigurationError("base_url must hold no query and no fragment")
     if parts.scheme == "http" and not _is_loopback(host):
@@ -73,7 +75,7 @@ def _checked_url(value: object) -> str:
             f"base_url must be https: over http the key and every message to {host!r} could be "
             "read on the way; http is for localhost, 127.0.0.1 and [::1] only"
         )
-    return value.rstrip("/")
+    return parts.scheme + value[len(parts.scheme) :].rstrip("/")
 
 
 def _is_loopback(host: str) -> bool:
@@ -120,7 +122,7 @@ def _checked_headers(value: Any) -> Mapping[str, str]:
     checked: dict[str, str] = {}
     for name, text in given.items():
         if not isinstance(name, str) or _HEADER_NAME.fullmatch(name) is None:
-            raise ConfigurationError(f"headers: {repr(name)[:80]} is no name of a header")
+            raise ConfigurationError(f"headers: {shown(name)} is no name of a header")
         if name.lower() in _OURS:
             raise ConfigurationError(f"headers may not set {name!r}: the connection needs it")
         if (

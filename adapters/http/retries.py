@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
@@ -59,9 +60,10 @@ def service_time(headers: Mapping[str, str], wall_now: float) -> float:
 
 
 def http_date(text: str) -> float | None:
-    """Seconds since 1970 of an HTTP date; None: it is none."""
+    """Seconds since 1970 of an HTTP date; None: it is none. One without a zone is meant as UTC."""
     try:
-        return parsedate_to_datetime(text).timestamp()
+        moment = parsedate_to_datetime(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (TypeError, ValueError, OverflowError, IndexError):
         return None
 

@@ -6,8 +6,8 @@ What it holds is given back by plain code, whatever happens; closing what was be
 from cancellation and takes two seconds at most.
 
 Breaker and buckets belong to the service and outlive an event loop; connections and lines belong
-to the loop they were made in and are made anew in another. Their clock is the loop's, moved so
-that it goes on where it was in the loop before.
+to the loop they were made in, and each loop has its own, one after another or at the same time in
+several threads. Their clock is the loop's, moved so that it goes on where it was in the one before.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import re
 import time
 from collections import OrderedDict
 from contextlib import suppress
-from random import Random
+from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
@@ -27,9 +27,9 @@ import attrs
 from ...actors.errors import ProviderError
 from .breaker import Breaker
 from .buckets import Meter
-from .client import load_library
+from .client import check_url, load_library
 from .library_logs import keep_out_of_logs
-from .loop_state import LoopState
+from .loop_state import LoopState, LoopStates
 from .retries import Attempts, hinted_seconds
 from .secret import scrub
 from .stream import CLOSING_SECONDS, HttpAnswer, HttpStream, Lease, raise_if
@@ -92,7 +92,9 @@ class HttpCall:
 
 
 class HttpService:
-    """All requests of one provider object. Made in plain code; used in one event loop at a time.
+    """All requests of one provider object. Made in plain code, used in any event loops.
+
+    `max_connections` holds for each loop, the limits per minute for all of them together.
 
     Args:
         provider: the name that errors carry.
@@ -100,7 +102,8 @@ class HttpService:
         auth: the headers that hold the key, asked for at each request.
         read_error: makes an error out of an answer whose status is no success.
         secrets: taken out of every text that leaves.
-        rng: where the pauses come from.
+        rng: where the pauses come from; None: from the system, so that processes that were forked
+            do not all make the same.
     """
 
     def __init__(
@@ -118,14 +121,15 @@ class HttpService:
         self._auth = auth
         self._read_error = read_error
         self._secrets = (*secrets, *options.header_secrets())
-        self._rng = Random() if rng is None else rng  # noqa: S311 - pauses are no secret
+        self._rng = SystemRandom() if rng is None else rng
         self._library = load_library(options)
+        check_url(self._library, options)
         keep_out_of_logs(self._library.__name__, self._secrets)
         self._troubles = Troubles(provider, options, self._secrets)
         self._breaker = Breaker(failures=options.breaker_failures, pause=options.breaker_pause)
         self._own = Meter(requests=options.requests_per_minute, tokens=options.tokens_per_minute)
         self._models: OrderedDict[str, Meter] = OrderedDict()
-        self._state: LoopState | None = None
+        self._states = LoopStates()
 
     async def fetch(self, call: HttpCall) -> HttpAnswer:
         """Send a request and read its whole answer, again and again where that is right.
@@ -157,9 +161,12 @@ class HttpService:
         )
 
     async def aclose(self) -> None:
-        """Close the connections made in this event loop, within two seconds. Usable again after."""
-        state, self._state = self._state, None
-        if state is not None and state.backend.is_current():
+        """Close the connections made in this event loop, within two seconds. Usable again after.
+
+        Requests that run or wait are not disturbed: theirs are closed when they have ended.
+        """
+        state = self._states.current()
+        if state is not None:
             with state.backend.scope(state.backend.now() + CLOSING_SECONDS, shield=True):
                 await state.client.close()
 
@@ -200,6 +207,7 @@ class HttpService:
         except BaseException:
             if stream is None:
                 lease.end()
+                await lease.tidy(state.backend)
             else:
                 await stream.aclose()
             raise
@@ -296,7 +304,9 @@ class HttpService:
         if stream.status in _REDIRECTS:
             location = stream.headers.get("location", "")
             raise self._troubles.redirected(stream.status, location)
-        text = scrub(_text(await stream.read(MAX_ERROR_BYTES, cut=True)), self._secrets)
+        text = ""
+        with suppress(HttpTroubleError):  # the status says enough
+            text = scrub(_text(await stream.read(MAX_ERROR_BYTES, cut=True)), self._secrets)
         error = self._error_of(stream, text, wall_now)
         try:
             raise error
@@ -333,6 +343,13 @@ class HttpService:
         deadline = backend.now() + self.options.queue_timeout
         for each in (meter, self._own):
             await self._wait_for_meter(state, each, call, deadline)
+        try:
+            await self._enter_gate(state, deadline)
+        except BaseException:
+            self._own.put_back(call.tokens)
+            raise
+
+    async def _enter_gate(self, state: LoopState, deadline: float) -> None:
         if not await state.gate.enter(deadline):
             raise self._troubles.queued_too_long()
         try:
@@ -399,15 +416,13 @@ class HttpService:
             meter = self._models[model] = Meter()
             if len(self._models) > MAX_MODELS:
                 self._models.popitem(last=False)
-        self._models.move_to_end(model)
+        with suppress(KeyError):  # another thread may have dropped it at this moment
+            self._models.move_to_end(model)
         return meter
 
     def _here(self) -> LoopState:
-        """The state of the running loop, made anew in another one."""
-        state = self._state
-        if state is None or not state.backend.is_current():
-            state = self._state = LoopState(self._library, self.options)
-        return state
+        """The state of the running loop."""
+        return self._states.here(lambda: LoopState(self._library, self.options))
 
 
 class Opening:

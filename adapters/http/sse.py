@@ -21,7 +21,14 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 
 class SSEError(ValueError):
-    """The bytes are no stream of events that is taken here; the text says why."""
+    """The bytes are no stream of events that is taken here; the text says why.
+
+    `events` are those that ended before it, within the same bytes.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.events: list[ServerSentEvent] = []
 
 
 @attrs.frozen
@@ -54,15 +61,24 @@ class SSEParser:
 
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:
         """The events that end within these bytes."""
+        events: list[ServerSentEvent] = []
+        try:
+            self._feed(chunk, events)
+        except SSEError as error:
+            error.events = events
+            raise
+        return events
+
+    def _feed(self, chunk: bytes, events: list[ServerSentEvent]) -> None:
         if self._skip_lf and chunk:
             self._skip_lf = False
             chunk = chunk.removeprefix(b"\n")
         if not chunk:
-            return []
+            return
         if b"\n" not in chunk and b"\r" not in chunk:
             self._pieces.append(chunk)
             self._grow(len(chunk))
-            return []
+            return
         if self._pieces:
             self._size -= sum(map(len, self._pieces))
             chunk = b"".join((*self._pieces, chunk))
@@ -71,12 +87,10 @@ class SSEParser:
         self._skip_lf = chunk.endswith(b"\r")
         if not self._skip_lf and not chunk.endswith(b"\n"):
             self._pieces.append(lines.pop())
-        events: list[ServerSentEvent] = []
         for line in lines:
             self._take(line, events)
         if self._pieces:
             self._grow(len(self._pieces[0]))
-        return events
 
     def _take(self, line: bytes, events: list[ServerSentEvent]) -> None:
         if not self._begun:

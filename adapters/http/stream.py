@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
 
+from .inflating import Inflated, is_packed
 from .sse import MAX_EVENT_BYTES, ServerSentEvent, SSEError, SSEParser
 from .trouble import HttpTroubleError
 
@@ -78,6 +79,12 @@ class Lease:
             self.client.give_back(self.pool)
             self.gate.leave()
 
+    async def tidy(self, backend: Backend) -> None:
+        """Close replaced connections that nobody uses any more, within two seconds, shielded."""
+        if self.client.has_retired:
+            with backend.scope(backend.now() + CLOSING_SECONDS, shield=True):
+                await self.client.sweep()
+
 
 class HttpStream:
     """An answer whose head is here; iterate it for lists of events, one per read of the socket.
@@ -105,7 +112,11 @@ class HttpStream:
             }
         )
         self._response = response
-        self._chunks: AsyncIterator[bytes] = lease.client.body(response)
+        self._source: AsyncIterator[bytes] = lease.client.body(response)
+        self._chunks = self._source
+        encoding = self.headers.get("content-encoding", "")
+        if is_packed(encoding) and not response.is_stream_consumed:
+            self._chunks = Inflated(self._source, encoding)
         self._backend = backend
         self._now = now
         self._lease = lease
@@ -114,6 +125,7 @@ class HttpStream:
         self._stall = stall
         self._alive_at = backend.now()
         self._parser = SSEParser()
+        self._garbled: HttpTroubleError | None = None
         self._is_ended = False
         self._is_closed = False
         self.is_document = False
@@ -133,17 +145,17 @@ class HttpStream:
         if self.is_document:
             return [await self._document()]
         while True:
+            raise_if(self._garbled)
             chunk = await self._read()
             if chunk is None:
                 raise StopAsyncIteration
             signs = self._parser.signs
-            trouble: HttpTroubleError | None = None
-            events: list[ServerSentEvent] = []
             try:
                 events = self._parser.feed(chunk)
             except SSEError as error:
-                trouble = self._troubles.malformed(str(error))
-            raise_if(trouble)
+                # What came whole before it is given out, however the bytes are cut.
+                self._garbled = self._troubles.malformed(str(error))
+                events = error.events
             if self._parser.signs != signs:
                 self._alive_at = self._backend.now()
             if events:
@@ -201,13 +213,14 @@ class HttpStream:
             with backend.scope(backend.now() + CLOSING_SECONDS, shield=True):
                 await self._unwind()
                 await self._response.aclose()
-                close: Callable[[], Any] | None = getattr(self._chunks, "aclose", None)
+                close: Callable[[], Any] | None = getattr(self._source, "aclose", None)
                 if close is not None:
                     await close()
         except Exception as error:  # noqa: BLE001 - the answer is here or given up; nothing hangs on it
             logger.debug("a connection was not closed in order: %s", type(error).__name__)
         finally:
             self._lease.end()
+            await self._lease.tidy(backend)
 
     async def _unwind(self) -> None:
         """Leave the client's generators, which are nested, from the innermost on.
@@ -219,7 +232,7 @@ class HttpStream:
         with self._backend.scope() as scope:
             scope.cancel()
             for _ in range(_UNWINDING_PIECES):
-                if await anext(self._chunks, None) is None:
+                if await anext(self._source, None) is None:
                     break
         self._is_ended = True
 

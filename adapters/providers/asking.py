@@ -7,12 +7,13 @@ the rest: attempts, deltas joined per read of the socket, the request's id and l
 from __future__ import annotations
 
 from contextlib import aclosing
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
 from ...actors.errors import ProviderError
-from ...actors.ports import Completed, TextDelta
+from ...actors.ports import Completed, TextDelta, Usage
 from ..http.buckets import limit_headers
 from ..http.service import request_id_of
 from ..http.trouble import HttpTroubleError, is_ambiguous
@@ -26,12 +27,19 @@ if TYPE_CHECKING:
     from ..http.sse import ServerSentEvent
     from ..http.stream import HttpStream
 
+_MAX_LIMITS = 40
+"""Headers about limits that are kept with an answer; vendors send a dozen."""
+_NAME_CHARACTERS = 50
+
 
 class Reader(Protocol):
     """Understands one vendor's stream; a new one for each attempt."""
 
-    def feed(self, event: ServerSentEvent) -> Iterable[str | Completed]:
-        """The texts of an event, and the end if it is that. Raises ProviderError for an error."""
+    def feed(self, event: ServerSentEvent) -> Iterable[str | Usage | Completed]:
+        """The texts of an event, the tokens so far, and the end if it is that.
+
+        Raises ProviderError for an error.
+        """
         ...
 
     def end(self) -> Completed:
@@ -58,7 +66,7 @@ async def ask(
         try:
             async with aclosing(_attempt(service, call, new_reader())) as events:
                 async for event in events:
-                    has_spoken = True
+                    has_spoken = has_spoken or not isinstance(event, Usage)
                     yield event
             return
         except ProviderError as error:
@@ -75,9 +83,9 @@ async def _attempt(
     completed: Completed | None = None
     async with service.open(call) as stream:
         while (events := await _next(stream, reader)) is not None:
-            text, completed, trouble = _read(reader, events)
-            if text:
-                yield TextDelta(text)
+            said, completed, trouble = _read(reader, events)
+            for each in said:
+                yield each
             if trouble is not None:
                 raise trouble
             if completed is not None:
@@ -110,18 +118,28 @@ def _is_complete(reader: Reader) -> bool:
 
 def _read(
     reader: Reader, events: Iterable[ServerSentEvent]
-) -> tuple[str, Completed | None, ProviderError | None]:
-    """The text of all these events, and how they end: what came before an error is given out."""
+) -> tuple[list[TextDelta | Usage], Completed | None, ProviderError | None]:
+    """What all these events say, and how they end: what came before an error is given out."""
     texts: list[str] = []
+    usage: Usage | None = None
+    completed: Completed | None = None
+    trouble: ProviderError | None = None
     try:
-        for event in events:
-            for each in reader.feed(event):
-                if isinstance(each, Completed):
-                    return "".join(texts), each, None
+        for each in (each for event in events for each in reader.feed(event)):
+            if isinstance(each, str):
                 texts.append(each)
+            elif isinstance(each, Usage):
+                usage = each
+            else:
+                completed = each
+                break
     except ProviderError as error:
-        return "".join(texts), None, error
-    return "".join(texts), None, None
+        trouble = error
+    said: list[TextDelta | Usage] = [] if usage is None or completed is not None else [usage]
+    text = "".join(texts)
+    if text:
+        said.append(TextDelta(text))
+    return said, completed, trouble
 
 
 def _facts(stream: HttpStream) -> dict[str, object]:
@@ -130,6 +148,7 @@ def _facts(stream: HttpStream) -> dict[str, object]:
     if request_id is not None:
         facts["request_id"] = request_id
     limits = limit_headers(stream.headers)
+    shown = islice(((name[:_NAME_CHARACTERS], limits[name]) for name in limits), _MAX_LIMITS)
     if limits:
-        facts["rate_limits"] = limits
+        facts["rate_limits"] = dict(shown)
     return facts

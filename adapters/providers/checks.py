@@ -80,12 +80,12 @@ def update_settings(
 ) -> None:
     """Set what a user changes in a session; None leaves an option to its default.
 
-    Raises ConfigurationError, and nothing is set then, for a wrong value, an unknown key, and a key
-    of `made_with`.
+    Raises ConfigurationError, and nothing is set then, for a wrong value, an unknown key, a key of
+    `made_with`, and one that is not the provider's.
     """
     checked = checked_config(changes, table, provider)
     for key in changes:
-        if key in made_with:
+        if key in made_with or key in RUNTIME_KEYS:
             raise ConfigurationError(
                 f"{key!r} is what the session was made with and cannot be changed; create another "
                 "session with it"

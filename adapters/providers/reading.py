@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, cast
+from itertools import islice
+from typing import TYPE_CHECKING, Any, cast
 
 from ...actors.errors import ProviderError
 from ...actors.values import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MAX_ID_CHARACTERS = 200
 MAX_NAME_CHARACTERS = 200
 MAX_ERROR_CHARACTERS = 500
 """Of a vendor's error text."""
 _MAX_FIELDS = 50
+_MAX_DETAILS_CHARACTERS = 4_000
 _MAX_COUNT = 2**53
 _SHOWN = 100
 
@@ -76,12 +81,12 @@ def items(value: object) -> list[Any]:
 
 def name_of(value: object, most: int = MAX_NAME_CHARACTERS) -> str | None:
     """A text that can be stored, cut to `most` characters; None for all else, and for none."""
-    return printable(value[:most]) if isinstance(value, str) and value else None
+    return printable(value[:most]) if isinstance(value, str) and value.strip() else None
 
 
 def id_of(value: object) -> str | None:
-    """An id, which is no use when cut: None where it is too long, empty or no text."""
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_CHARACTERS:
+    """An id, which is no use when cut: None where it is too long, empty, blank or no text."""
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_CHARACTERS or value.isspace():
         return None
     return value if printable(value) == value else None
 
@@ -96,28 +101,44 @@ def count_of(value: object) -> int | None:
 
 
 def details_of(value: object) -> dict[str, Any]:
-    """Counts, flags and names of a usage, those one level down included; of the rest nothing."""
-    return dict(_fields(value))
+    """Counts, flags and names of a usage, those one level down included; of the rest nothing.
+
+    About 4,000 characters at most: what is kept with an answer must not cost the answer.
+    """
+    kept: dict[str, Any] = {}
+    room = _MAX_DETAILS_CHARACTERS
+    for name, each in _fields(value):
+        found = dict(_fields(each, nested=False)) if isinstance(each, Mapping) else each
+        size = len(str(found))
+        if size <= room:
+            kept[name] = found
+            room -= size + len(name)
+    return kept
 
 
-def _fields(value: object, *, nested: bool = True) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for name, each in list(mapping(value).items())[:_MAX_FIELDS]:
+def _fields(value: object, *, nested: bool = True) -> Iterator[tuple[str, Any]]:
+    for name, each in islice(mapping(value).items(), _MAX_FIELDS):
         short = printable(name[:MAX_NAME_CHARACTERS])
         if isinstance(each, int | float):
             if abs(each) < _MAX_COUNT:  # not so of infinity, which JSON can spell as 1e999
-                found.append((short, each))
+                yield short, each
         elif isinstance(each, str):
-            found.append((short, printable(each[:MAX_NAME_CHARACTERS])))
+            yield short, printable(each[:MAX_NAME_CHARACTERS])
         elif nested and isinstance(each, Mapping):
-            found.append((short, dict(_fields(cast("object", each), nested=False))))
-    return found
+            yield short, cast("object", each)
 
 
 def vendor_text(value: object) -> str:
     """A vendor's error text on one line, cut to 500 characters."""
-    given = value if isinstance(value, str) else json.dumps(value, default=str)
+    given = value if isinstance(value, str) else _dumped(value)
     return printable(" ".join(given[: 4 * MAX_ERROR_CHARACTERS].split()))[:MAX_ERROR_CHARACTERS]
+
+
+def _dumped(value: object) -> str:
+    try:
+        return json.dumps(value, default=str)
+    except (ValueError, TypeError, RecursionError):
+        return f"a {type(value).__name__} that cannot be shown"
 
 
 class Pieces:
@@ -140,15 +161,16 @@ class Pieces:
         self._half = ""
         if text and "\ud800" <= text[-1] <= "\udbff":
             text, self._half = text[:-1], text[-1]
-        return _mended(text)
+        return mended(text)
 
     def rest(self) -> str:
         """What is left at the end."""
         half, self._half = self._half, ""
-        return _mended(half)
+        return mended(half)
 
 
-def _mended(text: str) -> str:
+def mended(text: str) -> str:
+    """The text, its halves of characters put together, or U+FFFD for those that are alone."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 import trio
 from langswarm.core.session import create_session_manager
+from langswarm.core.session.actors.wait import current_backend
 from langswarm.core.session.errors import RuntimeClosedError
 
 from ..runtime.helpers import Echo, Store, answer_to, assert_turns, contents, new_session, outcome
@@ -314,3 +317,18 @@ def test_outcomes_are_settled_when_the_loop_ends(store: Store) -> None:
     assert isinstance(handed_back, RuntimeClosedError)
     assert handed_back.content == "queued"
     run("asyncio", manager.aclose)
+
+
+@pytest.mark.parametrize("so_far", [{}, {"lowlevel": object()}])
+def test_a_loop_starts_while_another_thread_still_loads_trio(
+    monkeypatch: pytest.MonkeyPatch, so_far: dict[str, Any]
+) -> None:
+    """Two threads, each with a loop and a manager of its own, may begin at the same moment."""
+    half_loaded = ModuleType("trio")
+    vars(half_loaded).update(so_far)
+
+    async def program() -> None:
+        monkeypatch.setitem(sys.modules, "trio", half_loaded)
+        assert current_backend().name == "asyncio"
+
+    asyncio.run(program())

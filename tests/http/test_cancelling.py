@@ -118,23 +118,23 @@ async def test_a_pool_that_lost_its_places_is_replaced_and_the_request_goes_on(
 
     async with service_at(handler, library, max_connections=CONNECTIONS_PER_POOL) as service:
         assert await stream_all(service) == ["a"]
-        assert service._state is not None
-        (pool,) = service._state.client._pools
+        assert service._states.latest is not None
+        (pool,) = service._states.latest.client._pools
         await _fill(service, pool)
         assert await stream_all(service) == ["a"]
         assert retired == [pool]
         assert await stream_all(service) == ["a"]
         assert retired == [pool]
-        assert service._state.client._retired == []
+        assert service._states.latest.client._retired == []
 
 
 async def _fill(service: HttpService, pool: Pool) -> None:
     """Take all places of a pool behind the service's back."""
-    assert service._state is not None
+    assert service._states.latest is not None
     hold = HttpCall(method="POST", path="/", body={"hold": 1})
     url, content = service._write(hold)
     for _ in range(CONNECTIONS_PER_POOL):
-        request = service._request(service._state, hold, url, content, streamed=True)
+        request = service._request(service._states.latest, hold, url, content, streamed=True)
         response = await pool.send(request)
         assert response.status_code == 200
 
@@ -161,8 +161,8 @@ async def test_a_cancelled_request_gives_back_what_it_held(moment: str, library:
             if moment == "in the queue":
                 with anyio.move_on_after(0.01):
                     await stream_all(service)
-                assert service._state is not None
-                assert service._state.gate.waiting == 0
+                assert service._states.latest is not None
+                assert service._states.latest.gate.waiting == 0
             group.cancel_scope.cancel()
         assert idle(service)
         with anyio.fail_after(5):

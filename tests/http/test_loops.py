@@ -86,7 +86,7 @@ async def test_closing_from_another_loop_than_the_connections_leaves_them_alone(
 
     await anyio.to_thread.run_sync(lambda: asyncio.run(other()))
     await service.aclose()
-    assert service._state is None
+    assert service._states.current() is None
 
 
 def test_certificates_are_read_once_per_library(

@@ -10,6 +10,8 @@ import pytest
 from langswarm.core.session import ConfigurationError
 from langswarm.core.session.adapters.http.options import HttpOptions
 
+from .wire import new_service
+
 URL = "https://api.example.com/v1"
 
 
@@ -24,6 +26,8 @@ URL = "https://api.example.com/v1"
         ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
         ("http://127.8.8.8", "http://127.8.8.8"),
         ("http://[::1]:8000", "http://[::1]:8000"),
+        ("HTTPS://api.example.com/V1", "https://api.example.com/V1"),
+        ("Http://LOCALHOST:8000", "http://LOCALHOST:8000"),
     ],
 )
 def test_a_base_url_is_https_or_a_loopback_host(given: str, used: str) -> None:
@@ -38,6 +42,13 @@ def test_a_base_url_is_https_or_a_loopback_host(given: str, used: str) -> None:
         ("http://localhost.example.com", "must be https"),
         ("http://127.0.0.1.example.com", "must be https"),
         ("http://2130706433/", "must be https"),
+        ("http://localhost./", "must be https"),
+        ("http://0.0.0.0/", "must be https"),
+        ("http://[::]/", "must be https"),
+        ("http://127.1/", "must be https"),
+        ("http://\uff4c\uff4f\uff43alhost/", "must be https"),
+        ("http://localhost\u3002example.com/", "must be https"),
+        ("http://localhost%00.example.com/", "must be https"),
         ("ftp://localhost", "begin with https"),
         ("api.example.com", "begin with https"),
         ("https:///v1", "name a host"),
@@ -57,6 +68,20 @@ def test_another_base_url_is_refused_without_showing_a_key_in_it(given: Any, pro
     with pytest.raises(ConfigurationError, match=f"base_url .*{problem}") as caught:
         HttpOptions(base_url=given)
     assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "http://[::1]evil.example.com",
+        "http://[::1].example.com",
+        "https://\uff2c\uff2f\uff23alhost",
+        URL + "x" * 70_000,
+    ],
+)
+def test_a_base_url_that_the_library_reads_otherwise_is_refused(given: str, library: str) -> None:
+    with pytest.raises(ConfigurationError, match="base_url"):
+        new_service(given, library)
 
 
 @pytest.mark.parametrize(

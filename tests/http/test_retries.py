@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from random import Random
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +12,7 @@ from langswarm.core.session import ProviderError
 from langswarm.core.session.adapters.http.retries import (
     Attempts,
     hinted_seconds,
+    http_date,
     is_repeated,
     pause_seconds,
 )
@@ -105,6 +107,10 @@ def test_an_error_within_a_stream_is_ambiguous() -> None:
             },
             5.0,
         ),
+        ({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}, 366 * 86_400.0),
+        ({"retry-after": "Mon, 21 Sep 2026 14:13:30"}, 10.0),
+        ({"retry-after": "Mon, 21 Sep 2026 14:13:30 -0000"}, 10.0),
+        ({"retry-after": "Fri, 31 Dec 99999 23:59:59 GMT"}, None),
         ({"retry-after": "-1"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "inf"}, None),
@@ -168,3 +174,16 @@ async def test_what_another_attempt_would_not_mend_is_not_repeated() -> None:
         "full", code="overloaded", provider="x", retryable=True, worth_repeating=False
     )
     assert not await attempts.again(full)
+
+
+def test_a_date_without_a_zone_is_not_read_in_the_zone_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert http_date("Thu, 01 Jan 1970 00:01:00") == 60.0
+        assert http_date("Thu, 01 Jan 1970 00:01:00 -0000") == 60.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -124,3 +124,21 @@ def test_events_and_whole_comments_are_signs_of_life() -> None:
         parser.feed(piece)
         seen.append(parser.signs)
     assert seen == [0, 0, 1, 1, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("wrong", [b"\xff", b"x" * 60])
+def test_what_came_before_what_cannot_be_read_is_the_same_however_it_is_cut(wrong: bytes) -> None:
+    content = b"data: a\n\ndata: b\n\ndata: " + wrong + b"\n\ndata: c\n\n"
+    for size in range(1, len(content) + 1):
+        assert _read_before_error(content, size) == ["a", "b"]
+
+
+def _read_before_error(content: bytes, size: int) -> list[str]:
+    parser = SSEParser(max_event_bytes=50)
+    read: list[str] = []
+    for start in range(0, len(content), size):
+        try:
+            read += [event.data for event in parser.feed(content[start : start + size])]
+        except SSEError as error:
+            return [*read, *(event.data for event in error.events)]
+    return ["no error"]

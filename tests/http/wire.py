@@ -155,7 +155,7 @@ async def stream_all(service: HttpService, call: HttpCall = CALL) -> list[str]:
 
 def idle(service: HttpService) -> bool:
     """Whether nothing is held: no place in the line, no place in a pool, no count of a meter."""
-    state = service._state
+    state = service._states.latest
     if state is None:
         return True
     return (

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hypothesis import strategies as st
-from langswarm.core.session.actors.ports import Completed
+from langswarm.core.session.actors.ports import Completed, Usage
 from langswarm.core.session.adapters.http.sse import ServerSentEvent, SSEParser
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ MAX_EVENT_BYTES = 1_000_000
 
 
 class Reader(Protocol):
-    def feed(self, event: ServerSentEvent) -> Iterable[str | Completed]: ...
+    def feed(self, event: ServerSentEvent) -> Iterable[str | Usage | Completed]: ...
     def end(self) -> Completed: ...
 
 
@@ -41,7 +41,7 @@ def read(reader: Reader, chunks: Iterable[bytes]) -> tuple[str, Completed]:
                 assert completed is None, "something came after Completed"
                 if isinstance(part, Completed):
                     completed = part
-                else:
+                elif isinstance(part, str):
                     assert part, "an empty text"
                     said += part
     return said, completed or reader.end()

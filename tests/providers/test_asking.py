@@ -238,3 +238,23 @@ async def test_a_body_that_goes_on_after_the_end_is_not_waited_for() -> None:
     events = await all_of(vendor.service())
     assert isinstance(events[-1], Completed)
     assert anyio.current_time() - began == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("wrong", [b"data: \xff\n\n", b"data: " + b"x" * 5_000_000])
+async def test_an_answer_that_is_complete_stands_whatever_follows_in_the_same_read(
+    wrong: bytes,
+) -> None:
+    vendor = Vendor([words("a", "b", ".") + wrong])
+    delta, end = await all_of(vendor.service())
+    assert delta == TextDelta("ab")
+    assert isinstance(end, Completed)
+
+
+async def test_what_came_before_garbage_in_the_same_read_is_given_out() -> None:
+    vendor = Vendor([words("a", "b") + b"data: \xff\n\n"])
+    events = ask(vendor.service(), CALL, WordReader)
+    assert await anext(events) == TextDelta("ab")
+    with pytest.raises(ProviderError) as caught:
+        await anext(events)
+    assert caught.value.code == "protocol"
+    assert vendor.asked == 1

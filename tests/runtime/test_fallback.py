@@ -4,24 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
-from langswarm.core.session import ConfigurationError, ProviderError
+from langswarm.core.session import (
+    ConfigurationError,
+    ProviderError,
+    SessionError,
+    create_session_manager,
+)
 from langswarm.core.session.providers import (
     Completed,
     IProvider,
     NativeMockProvider,
     ProviderRequest,
     TextDelta,
+    Usage,
+    hang,
 )
+from langswarm.core.session.testing import SimulatedDisk, SimulatedStorage
 
-from .helpers import Play, Store, contents, new_session, until
+from .helpers import Play, Store, contents, new_session, on_a_virtual_clock, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from langswarm.core.session import Session, SessionManager
     from langswarm.core.session.actors.errors import ProviderCode
-    from langswarm.core.session.providers import ProviderEvent
+    from langswarm.core.session.providers import ProviderEvent, ProviderSettings
 
 DOWN: tuple[ProviderCode, ...] = ("overloaded", "rate_limit", "connection", "timeout")
 FINAL: tuple[ProviderCode, ...] = ("auth", "invalid_request", "context_length", "refused")
@@ -167,14 +176,30 @@ async def test_the_providers_own_conversation_is_given_up_after_a_fallback(store
         await until(lambda: list(own.conversations) == [new])
 
 
-async def test_a_conversation_that_a_fallback_made_is_deleted_there(store: Store) -> None:
-    """Nobody goes on with it."""
+@on_a_virtual_clock
+async def test_a_conversation_that_a_fallback_made_is_deleted_there() -> None:
+    """Nobody goes on with it. Not while it is still in use, even if others are deleted then."""
     other = NativeMockProvider()
-    async with store.manager(Play([failing("overloaded")]), providers={"other": other}) as manager:
-        session = await session_of(manager, ("other", "big"))
-        await session.send_message("1")
-        assert session.provider_session_id is None
-        await until(lambda: not other.conversations)
+    providers = {"own": Play(*[[failing("overloaded")]] * 3), "other": other}
+    manager = create_session_manager(providers=providers)
+    host = manager._anchor.host
+    host.wall_clock_us = lambda: 1_800_000_000_000_000 + round(anyio.current_time() * 1e6)
+    async with manager:
+        config = {"fallbacks": [("other", "big", {"response_delay_ms": 50_000})]}
+        slow = await manager.create_session("ada", "own", "m", provider_config=config)
+        ticket = slow.submit("1")
+        await until(lambda: bool(other.conversations))
+        native = await manager.create_session("ada", "other", "m")
+        await native.send_message("a")
+        await native.regenerate()  # gives a conversation up
+        await anyio.sleep(5)
+        assert len(other.conversations) == 2
+        await slow.stop()
+        with pytest.raises(ProviderError):
+            await ticket
+        assert slow.provider_session_id is None
+        await anyio.sleep(700)
+        assert list(other.conversations) == [native.provider_session_id]
 
 
 @pytest.mark.parametrize(
@@ -210,3 +235,78 @@ async def test_a_fallback_that_the_manager_lost_is_passed_over(store: Store) -> 
     async with store.manager(own, providers={"other": other}) as manager:
         session = await manager.get_session(name)
         assert (await session.send_message("two")).content == "from the other"
+
+
+async def test_a_fallback_takes_over_the_options_that_it_knows(store: Store) -> None:
+    """One that it refuses, or not together with its own, is left out: it answers all the same."""
+
+    class Strict(Other):
+        def check_config(self, config: Mapping[str, Any]) -> None:
+            if config.get("temperature", 0) > 1 or {"max_tokens", "most"} <= config.keys():
+                raise ConfigurationError("no")
+
+    other = Strict()
+    async with store.manager(Play([failing("overloaded")]), providers={"other": other}) as manager:
+        session = await session_of(
+            manager,
+            ("other", "big", {"most": 5, "top_p": 0.1}),
+            temperature=1.5,
+            max_tokens=5,
+            top_p=0.9,
+            stop=["END"],
+        )
+        assert (await session.send_message("one")).content == "from the other"
+    assert other.requests[-1].config == {"most": 5, "top_p": 0.1, "stop": ["END"]}
+
+
+async def test_fallbacks_that_are_not_understood_any_more_are_none(store: Store) -> None:
+    """Set by a provider's own controls, for example: the turn fails as it would without any."""
+
+    class Meddling(Play):
+        def session_view(self, settings: ProviderSettings) -> object:
+            return settings
+
+    async with store.manager(Meddling([failing("overloaded")])) as manager:
+        session = await new_session(manager)
+        session.provider_session.set("fallbacks", "anything")
+        with pytest.raises(ProviderError) as caught:
+            await session.send_message("one")
+        assert caught.value.code == "overloaded"
+        assert "there is no fallback" in getattr(caught.value, "__notes__", [""])[0]
+        assert (await session.send_message("two")).content == "answer to two"
+
+
+@on_a_virtual_clock
+async def test_a_conversation_that_a_fallback_made_is_deleted_after_a_kill_too() -> None:
+    """It is stored as soon as it is told."""
+    disk = SimulatedDisk()
+    storage = SimulatedStorage(disk)
+    other = NativeMockProvider(script=[hang()])
+    providers = {"own": Play([failing("overloaded")]), "other": other}
+    manager = create_session_manager(storage, providers=providers)
+    host = manager._anchor.host
+    host.wall_clock_us = lambda: 1_800_000_000_000_000 + round(anyio.current_time() * 1e6)
+    config = {"fallbacks": [("other", "big")]}
+    session = await manager.create_session("ada", "own", "m", provider_config=config)
+    ticket = session.submit("1")
+    await until(lambda: bool(other.conversations))
+    await anyio.sleep(0.1)
+    storage.die()
+    await manager.aclose(drain_seconds=0)
+    with pytest.raises(SessionError):
+        await ticket
+    successor = create_session_manager(SimulatedStorage(disk), providers=providers)
+    host = successor._anchor.host
+    host.wall_clock_us = lambda: 1_800_000_000_000_000 + round(anyio.current_time() * 1e6)
+    async with successor:
+        await (await successor.get_session(session.session_id)).get_metrics()
+        await anyio.sleep(1_000)
+        assert not other.conversations
+
+
+async def test_usage_does_not_keep_a_fallback_from_answering(store: Store) -> None:
+    """It is no part of an answer."""
+    own, other = Play([Usage(input_tokens=5), failing("overloaded")]), Other()
+    async with store.manager(own, providers={"other": other}) as manager:
+        session = await session_of(manager, ("other", "big"))
+        assert (await session.send_message("one")).content == "from the other"

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from ....actors.errors import ConfigurationError, ProviderError
+from ....actors.errors import ConfigurationError, ProviderError, hides_arguments
 from ....actors.model import PromptMessage, Role
 from ....actors.ports import Completed, IProvider
+from ....actors.values import shown
 from ...http.options import HttpOptions
 from ...http.secret import Secret
 from ...http.service import HttpCall, HttpService
@@ -75,6 +76,7 @@ class AnthropicProvider(IProvider):
     Raises ConfigurationError for a wrong keyword or value.
     """
 
+    @hides_arguments
     def __init__(
         self,
         api_key: str | None = None,
@@ -88,10 +90,9 @@ class AnthropicProvider(IProvider):
         **http: Any,
     ) -> None:
         secret = _secret(api_key)
-        del api_key  # a traceback may print the locals of this frame
         _check_version(anthropic_version)
         if auth not in ("x-api-key", "bearer"):
-            raise ConfigurationError(f"auth must be 'x-api-key' or 'bearer', not {auth!r}")
+            raise ConfigurationError(f"auth must be 'x-api-key' or 'bearer', not {shown(auth)}")
         url = base_url or os.environ.get("ANTHROPIC_BASE_URL") or VENDOR_URL
         options = HttpOptions(base_url=url, **http)
         at_the_vendor = _is_vendors(options.base_url)
@@ -276,7 +277,7 @@ def _secret(api_key: str | None) -> Secret | None:
 def _check_version(version: object) -> None:
     if not isinstance(version, str) or not _DATE.fullmatch(version):
         raise ConfigurationError(
-            f"anthropic_version must be a date such as {DEFAULT_VERSION!r}, not {version!r}"
+            f"anthropic_version must be a date such as {DEFAULT_VERSION!r}, not {shown(version)}"
         )
 
 
@@ -289,7 +290,7 @@ def _checked_betas(betas: Iterable[object]) -> tuple[str, ...]:
 
 def _beta(name: object) -> str:
     if not isinstance(name, str) or not _BETA_NAME.fullmatch(name):
-        raise ConfigurationError(f"betas must be names of features, not {name!r}")
+        raise ConfigurationError(f"betas must be names of features, not {shown(name)}")
     return name
 
 

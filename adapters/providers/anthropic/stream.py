@@ -4,14 +4,27 @@ The texts of all text blocks, one after the other, are the answer. Blocks of oth
 tool calls) are no text; their types are named in the metadata. `message_delta` brings counts that
 go before those of `message_start`, and the reason for the end; `message_stop` is the end, and a
 stream without it was cut off. An `error` may come after any of them.
+
+A stream that begins a second message after the first one has said something, or that goes back to
+an earlier block, is two answers in one: whoever stands between has asked again in the middle.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ....actors.ports import Completed
-from ..reading import Pieces, count_of, cut_off, details_of, id_of, mapping, name_of, parse
+from ....actors.ports import Completed, Usage
+from ..reading import (
+    Pieces,
+    count_of,
+    cut_off,
+    details_of,
+    id_of,
+    malformed,
+    mapping,
+    name_of,
+    parse,
+)
 from .errors import read_event_error
 from .options import NAME
 
@@ -42,28 +55,35 @@ class MessageReader:
         self._usage: dict[str, Any] = {}
         self._metadata: dict[str, Any] = {}
         self._blocks: list[str] = []
+        # Of the block that spoke last; None: none has.
+        self._index: int | None = None
+        self._usage_told = Usage()
         self._message_id: str | None = None
         self._completed: Completed | None = None
 
-    def feed(self, event: ServerSentEvent) -> Iterable[str | Completed]:
-        """What one event says. Raises ProviderError for an error, and for what is no JSON."""
+    def feed(self, event: ServerSentEvent) -> Iterable[str | Usage | Completed]:
+        """What one event says.
+
+        Raises ProviderError for an error, and for what is no JSON or no one answer.
+        """
         if self._completed is not None or not event.data or event.event == "ping":
             return ()
         data = mapping(parse(event.data, self._name))
         kind = data.get("type") or event.event
+        said: Iterable[str | Usage | Completed] = ()
         if kind == "content_block_delta":
-            return self._delta(mapping(data.get("delta")))
-        if kind == "content_block_start":
-            return self._block(mapping(data.get("content_block")))
-        if kind == "message_start":
-            self._start(mapping(data.get("message")))
+            said = self._delta(mapping(data.get("delta")), data.get("index"))
+        elif kind == "content_block_start":
+            said = self._block(mapping(data.get("content_block")), data.get("index"))
+        elif kind == "message_start":
+            said = self._start(mapping(data.get("message")))
         elif kind == "message_delta":
-            self._end(data)
+            said = self._end(data)
         elif kind == "message_stop":
-            return self._stop()
+            said = self._stop()
         elif kind == "error":
             raise read_event_error(data, self._name)
-        return ()
+        return said
 
     def end(self) -> Completed:
         """The body has ended: well after `message_stop` only."""
@@ -71,43 +91,59 @@ class MessageReader:
             raise cut_off(self._name, "message_stop")
         return self._completed
 
-    def _delta(self, delta: Mapping[str, Any]) -> Iterable[str]:
+    def _delta(self, delta: Mapping[str, Any], index: object) -> Iterable[str]:
         if delta.get("type") != "text_delta":
             return ()
-        return self._said(delta.get("text"))
+        return self._said(delta.get("text"), index)
 
-    def _block(self, block: Mapping[str, Any]) -> Iterable[str]:
+    def _block(self, block: Mapping[str, Any], index: object) -> Iterable[str]:
         if block.get("type") == "text":
-            return self._said(block.get("text"))
+            return self._said(block.get("text"), index)
         kind = name_of(block.get("type"))
         if kind and kind not in self._blocks and len(self._blocks) < _MAX_BLOCK_TYPES:
             self._blocks.append(kind)
         return ()
 
-    def _said(self, text: object) -> Iterable[str]:
-        said = self._pieces.take(text) if isinstance(text, str) else ""
+    def _said(self, text: object, index: object) -> Iterable[str]:
+        if not isinstance(text, str) or not text:
+            return ()
+        place = index if isinstance(index, int) else self._index or 0
+        if self._index is not None and place < self._index:
+            raise malformed(self._name, f"text of block {place} behind block {self._index}")
+        self._index = place
+        said = self._pieces.take(text)
         return (said,) if said else ()
 
-    def _start(self, message: Mapping[str, Any]) -> None:
+    def _start(self, message: Mapping[str, Any]) -> Iterable[Usage]:
+        if self._index is not None:
+            raise malformed(self._name, "the beginning of another answer within this one")
         self._message_id = id_of(message.get("id"))
         self._note("message_id", self._message_id)
         self._note("model", name_of(message.get("model")))
-        self._count(message.get("usage"))
+        return self._count(message.get("usage"))
 
-    def _end(self, data: Mapping[str, Any]) -> None:
+    def _end(self, data: Mapping[str, Any]) -> Iterable[Usage]:
         delta = mapping(data.get("delta"))
         self._note("stop_reason", name_of(delta.get("stop_reason"), MAX_REASON_CHARACTERS))
         self._note("stop_sequence", name_of(delta.get("stop_sequence"), 1_000))
         self._note("stop_details", details_of(delta.get("stop_details")) or None)
-        self._count(data.get("usage"))
+        return self._count(data.get("usage"))
 
     def _note(self, name: str, value: object) -> None:
         if value is not None:
             self._metadata[name] = value
 
-    def _count(self, usage: object) -> None:
+    def _count(self, usage: object) -> Iterable[Usage]:
         """Counts are totals so far: a later one takes the place of an earlier one."""
-        self._usage |= details_of(usage)
+        self._usage = details_of(self._usage | details_of(usage))
+        told = Usage(
+            input_tokens=sum(count_of(self._usage.get(name)) or 0 for name in _INPUT),
+            output_tokens=count_of(self._usage.get("output_tokens")) or 0,
+        )
+        if told == self._usage_told:
+            return ()
+        self._usage_told = told
+        return (told,)
 
     def _stop(self) -> Iterable[str | Completed]:
         reason: str | None = self._metadata.get("stop_reason")
@@ -117,8 +153,8 @@ class MessageReader:
             self._metadata["other_content"] = self._blocks
         self._completed = Completed(
             finish_reason="stop" if reason is None else FINISH_REASONS.get(reason, reason),
-            input_tokens=sum(count_of(self._usage.get(name)) or 0 for name in _INPUT),
-            output_tokens=count_of(self._usage.get("output_tokens")) or 0,
+            input_tokens=self._usage_told.input_tokens,
+            output_tokens=self._usage_told.output_tokens,
             provider_message_id=self._message_id,
             metadata=self._metadata,
         )

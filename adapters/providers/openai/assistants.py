@@ -29,6 +29,7 @@ from ..reading import (
     items,
     malformed,
     mapping,
+    mended,
     name_of,
     parse,
 )
@@ -42,6 +43,7 @@ from .requests import (
     run_body,
     thread_body,
 )
+from .responses import MAX_REASON_CHARACTERS
 from .uninterrupted import make
 
 if TYPE_CHECKING:
@@ -97,10 +99,10 @@ class RunReader:
         if kind == "thread.message.delta":
             return self._delta(data)
         if kind == "thread.message.completed":
-            self._check(data)
-        elif kind == "error" or (data.get("error") and not data.get("object")):
+            return self._done(data)
+        if kind == "error" or (data.get("error") and not data.get("object")):
             raise error_of(mapping(data.get("error")) or data)
-        elif kind.startswith("thread.run.") and not kind.startswith("thread.run.step."):
+        if kind.startswith("thread.run.") and not kind.startswith("thread.run.step."):
             self.run_id = self.run_id or id_of(data.get("id"))
             return self._run(kind.removeprefix("thread.run."), data)
         return ()
@@ -134,30 +136,36 @@ class RunReader:
             pieces, said = self._said.setdefault(
                 (message_id, count_of(part.get("index")) or 0), (Pieces(), [])
             )
-            text = pieces.take(value)
-            if text:
-                said.append(text)
-                if self._speaking not in {None, message_id}:
-                    texts.append(BETWEEN_MESSAGES)
-                self._speaking = message_id
-                texts.append(text)
+            texts += self._say(message_id, said, pieces.take(value))
         return texts
 
-    def _check(self, message: Mapping[str, Any]) -> None:
+    def _say(self, message_id: str, said: list[str], text: str) -> Sequence[str]:
+        if not text:
+            return ()
+        said.append(text)
+        before = self._speaking
+        self._speaking = message_id
+        return (text,) if before in {None, message_id} else (BETWEEN_MESSAGES, text)
+
+    def _done(self, message: Mapping[str, Any]) -> Iterable[str]:
         message_id = id_of(message.get("id")) or ""
+        texts: list[str] = []
         if message.get("role") == "user":
-            return
+            return texts
         for index, part in enumerate(map(mapping, items(message.get("content")))):
             value = _text_of(part)
             if value is None:
                 continue
-            _, said = self._said.get((message_id, index), (Pieces(), []))
-            if "".join(said) != value:
+            pieces, said = self._said.get((message_id, index), (Pieces(), []))
+            texts += self._say(message_id, said, pieces.rest())
+            if "".join(said) != mended(value):
                 raise malformed(NAME, "a text that is not what its pieces were")
+        return texts
 
     def _end(self, run: Mapping[str, Any]) -> Iterable[Completed]:
         self.is_over = True
-        reason = name_of(mapping(run.get("incomplete_details")).get("reason"))
+        given_up = mapping(run.get("incomplete_details")).get("reason")
+        reason = name_of(given_up, MAX_REASON_CHARACTERS)
         usage = mapping(run.get("usage"))
         noted = {
             "run_id": id_of(run.get("id")),

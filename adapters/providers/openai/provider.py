@@ -9,10 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ....actors.errors import ConfigurationError
+from ....actors.errors import ConfigurationError, hides_arguments
 from ....actors.ports import IProvider
+from ....actors.values import shown
 from ...http.options import HttpOptions
-from ...http.secret import Secret
+from ...http.secret import Secret, SecretTexts
 from ...http.service import HttpService
 from .answering import Answering
 from .assistants import Threads, is_thread
@@ -72,6 +73,7 @@ class OpenAIProvider(IProvider):
 
     keeps_conversations = True
 
+    @hides_arguments
     def __init__(
         self,
         api_key: str | None = None,
@@ -82,7 +84,6 @@ class OpenAIProvider(IProvider):
         **http: Any,
     ) -> None:
         secret = _secret(api_key)
-        del api_key  # a traceback may print the locals of this frame
         url = base_url or os.environ.get(URL_VARIABLE) or VENDOR_URL
         options = HttpOptions(base_url=url, **http)
         self._is_vendors = _is_vendors(options.base_url)
@@ -95,10 +96,11 @@ class OpenAIProvider(IProvider):
             "openai-organization": _checked_name("organization", organization),
             "openai-project": _checked_name("project", project),
         }
+        named = SecretTexts({name: value for name, value in account.items() if value})
         self._http = HttpService(
             provider=NAME,
             options=options,
-            auth=partial(_auth, secret, {name: value for name, value in account.items() if value}),
+            auth=partial(_auth, secret, named),
             read_error=read_error,
             secrets=() if secret is None else (secret,),
         )
@@ -181,7 +183,7 @@ def _secret(api_key: str | None) -> Secret | None:
 
 def _is_vendors(url: str) -> bool:
     """Hosts of regions too."""
-    host = urlsplit(url).hostname or ""
+    host = (urlsplit(url).hostname or "").rstrip(".")
     return host == _VENDOR_DOMAIN or host.endswith(f".{_VENDOR_DOMAIN}")
 
 
@@ -192,7 +194,7 @@ def _checked_name(name: str, value: str | None) -> str | None:
     if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigurationError(f"{name} must be {wanted}")
     if not 1 <= len(value) <= MAX_NAME_CHARACTERS or not (value.isascii() and value.isprintable()):
-        raise ConfigurationError(f"{name} must be {wanted}, not {value[:80]!r}")
+        raise ConfigurationError(f"{name} must be {wanted}, not {shown(value)}")
     return value
 
 

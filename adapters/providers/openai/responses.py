@@ -24,6 +24,7 @@ from ..reading import (
     items,
     malformed,
     mapping,
+    mended,
     name_of,
     parse,
 )
@@ -41,6 +42,7 @@ FINISH_REASONS = {"max_output_tokens": "length"}
 """Why a response is incomplete, by another name; `content_filter`, and what is new, stay."""
 _TEXTS = {"output_text": "text", "refusal": "refusal"}
 """Types of the parts that are text, and the field that has it."""
+MAX_REASON_CHARACTERS = 50
 _MAX_OTHERS = 20
 
 
@@ -125,7 +127,7 @@ class ResponsesReader:
     def _done(self, data: Mapping[str, Any], whole: object) -> Iterable[str]:
         output, part = self._part(data)
         rest = self._say(output, part, part.pieces.rest())
-        if isinstance(whole, str) and "".join(part.said) != _mended(whole):
+        if isinstance(whole, str) and "".join(part.said) != mended(whole):
             raise malformed(NAME, "a text that is not what its pieces were")
         return rest
 
@@ -161,7 +163,8 @@ class ResponsesReader:
 def completed_of(response: Mapping[str, Any], kind: str = "") -> Completed:
     """The end of an answer, for a response object that is completed or incomplete."""
     _, refused = text_of(response.get("output"))
-    reason = name_of(mapping(response.get("incomplete_details")).get("reason")) or ""
+    given_up = mapping(response.get("incomplete_details")).get("reason")
+    reason = name_of(given_up, MAX_REASON_CHARACTERS) or ""
     finish_reason = "stop"
     if refused:
         finish_reason = "refusal"
@@ -199,7 +202,7 @@ def text_of(output: object) -> tuple[str, bool]:
                 said.append(text)
                 refused = refused or part.get("type") == "refusal"
         if said:
-            texts.append(_mended("".join(said)))
+            texts.append(mended("".join(said)))
     return BETWEEN_MESSAGES.join(texts), refused
 
 
@@ -226,8 +229,3 @@ def _failure(response: Mapping[str, Any]) -> ProviderError:
     if not error:
         error = {"message": "the response failed", "code": "server_error"}
     return error_of(error)
-
-
-def _mended(text: str) -> str:
-    pieces = Pieces()
-    return pieces.take(text) + pieces.rest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ....actors.errors import ConfigurationError
-from ..checks import checked_config
+from ..checks import RUNTIME_KEYS, checked_config
 from .config import MADE_WITH, NAME, TABLE
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ class OpenAIProviderSession:
         `thread_metadata`, `assistant_id` and `state`: a conversation is made with them.
         """
         for name in changes:
-            if name in MADE_WITH:
+            if name in MADE_WITH or name in RUNTIME_KEYS:
                 raise ConfigurationError(
-                    f"{name!r} cannot be changed: the session's conversation was made with it; "
+                    f"{name!r} cannot be changed: the session was made with it; "
                     "create a session with another provider_config"
                 )
         checked = checked_config(changes, TABLE, NAME)

@@ -52,11 +52,12 @@ _HTTP = range(400, 600)
 def error_in(value: object) -> object:
     """The error that a chunk of a stream is or holds; None: it is none."""
     if isinstance(value, list):
-        return next(
-            (found for found in map(error_in, cast("list[object]", value)) if found is not None),
-            None,
-        )
-    chunk = mapping(value)
+        found = map(_error_in, map(mapping, cast("list[object]", value)))
+        return next((each for each in found if each is not None), None)
+    return _error_in(mapping(value))
+
+
+def _error_in(chunk: Mapping[str, Any]) -> object:
     if chunk.get("error"):
         return chunk["error"]
     if chunk.get("object") == "error" or chunk.get("type") == "error":

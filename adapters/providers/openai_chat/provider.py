@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from ....actors.errors import ConfigurationError, ProviderError
+from ....actors.errors import ConfigurationError, ProviderError, hides_arguments
 from ....actors.ports import IProvider
 from ...http.options import HttpOptions
 from ...http.secret import Secret
@@ -66,6 +66,7 @@ class OpenAIChatProvider(IProvider):
     keyword or value.
     """
 
+    @hides_arguments
     def __init__(
         self,
         api_key: str | None = None,
@@ -76,14 +77,13 @@ class OpenAIChatProvider(IProvider):
         name: str = NAME,
         **http: Any,
     ) -> None:
-        is_elsewhere = base_url is not None and not _is_vendors(base_url)
-        secret = _secret(api_key, may_read=not is_elsewhere)
-        del api_key  # a traceback may print the locals of this frame
         url = base_url or os.environ.get("OPENAI_BASE_URL") or VENDOR_URL
         named = {"openai-organization": organization, "openai-project": project}
         headers = {name: value for name, value in named.items() if value is not None}
         options = HttpOptions(base_url=url, **http)
         options = attrs.evolve(options, headers={**options.headers, **headers})
+        is_elsewhere = bool(base_url) and not _is_vendors(options.base_url)
+        secret = _secret(api_key, may_read=not is_elsewhere)
         if secret is None and _is_vendors(options.base_url):
             raise ConfigurationError(
                 "the provider 'openai_chat' needs a key for OpenAI: pass it, or set OPENAI_API_KEY"

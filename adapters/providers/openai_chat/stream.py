@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ....actors.ports import Completed
+from ....actors.ports import Completed, Usage
 from ..reading import Pieces, count_of, cut_off, details_of, id_of, items, mapping, name_of, parse
 from ..vendor_errors import vendor_error
 from .errors import error_in, read_stream_error
@@ -34,7 +34,10 @@ FINISH_REASONS = {
 }
 """Finish reasons by another name, in lower case; all others stay as they are."""
 MAX_REASON_CHARACTERS = 50
-_FAILED = "error"
+NOT_YET = frozenset({"none", "null"})
+"""What some servers write, as a text, while there is no finish reason yet."""
+_FAILED = frozenset({"abort", "error"})
+"""Finish reasons of an answer that the server gave up in the middle."""
 _NAMES = ("model", "system_fingerprint", "service_tier", "provider")
 
 
@@ -48,11 +51,12 @@ class ChatReader:
         self._usage: dict[str, Any] = {}
         self._response_id: str | None = None
         self._finish_reason: str | None = None
+        self._usage_told = Usage()
         self._said_something = False
         self._is_refusal = False
         self._completed: Completed | None = None
 
-    def feed(self, event: ServerSentEvent) -> Iterable[str | Completed]:
+    def feed(self, event: ServerSentEvent) -> Iterable[str | Usage | Completed]:
         """What one event says. Raises ProviderError for an error, and for what is no JSON."""
         data = event.data.strip()
         if self._completed is not None or not data:
@@ -71,12 +75,12 @@ class ChatReader:
             raise cut_off(self._name, "a finish_reason")
         return self._complete()
 
-    def _chunk(self, value: object) -> Iterator[str]:
+    def _chunk(self, value: object) -> Iterator[str | Usage]:
         said = error_in(value)
         if said is not None:
             raise read_stream_error(said, self._name)
         chunk = mapping(value)
-        self._note(chunk)
+        yield from self._note(chunk)
         for choice in map(mapping, items(chunk.get("choices"))):
             if not choice.get("index"):
                 yield from self._choice(choice)
@@ -92,11 +96,12 @@ class ChatReader:
             if said:
                 yield said
         reason = name_of(choice.get("finish_reason"), MAX_REASON_CHARACTERS)
-        if reason is not None:
-            self._metadata["finish_reason"] = reason
-            self._finish_reason = FINISH_REASONS.get(reason.lower(), reason)
-        if reason == _FAILED:
-            raise vendor_error(self._name, "overloaded", None, kind="finish_reason 'error'")
+        if reason is None or reason.lower() in NOT_YET:
+            return
+        if reason.lower() in _FAILED:
+            raise vendor_error(self._name, "overloaded", None, kind=f"finish_reason {reason!r}")
+        self._metadata["finish_reason"] = reason
+        self._finish_reason = FINISH_REASONS.get(reason.lower(), reason)
 
     def _spoken(self, source: Mapping[str, Any]) -> Iterator[str]:
         yield from _texts(source.get("content"))
@@ -104,15 +109,24 @@ class ChatReader:
             self._is_refusal = True
             yield text
 
-    def _note(self, chunk: Mapping[str, Any]) -> None:
+    def _note(self, chunk: Mapping[str, Any]) -> Iterable[Usage]:
         self._response_id = self._response_id or id_of(chunk.get("id"))
         for name in _NAMES:
             value = name_of(chunk.get(name))
             if value is not None:
                 self._metadata[name] = value
         usage = details_of(chunk.get("usage"))
-        if usage:
-            self._usage = usage
+        if not usage:
+            return ()
+        self._usage = usage
+        told = Usage(
+            input_tokens=count_of(usage.get("prompt_tokens")) or 0,
+            output_tokens=count_of(usage.get("completion_tokens")) or 0,
+        )
+        if told == self._usage_told:
+            return ()
+        self._usage_told = told
+        return (told,)
 
     def _rest(self) -> Iterable[str]:
         rest = self._pieces.rest()
@@ -126,8 +140,8 @@ class ChatReader:
         reason = self._finish_reason or "stop"
         self._completed = Completed(
             finish_reason="refusal" if self._is_refusal and reason == "stop" else reason,
-            input_tokens=count_of(self._usage.get("prompt_tokens")) or 0,
-            output_tokens=count_of(self._usage.get("completion_tokens")) or 0,
+            input_tokens=self._usage_told.input_tokens,
+            output_tokens=self._usage_told.output_tokens,
             provider_message_id=self._response_id,
             metadata=self._metadata,
         )

@@ -81,7 +81,7 @@ async def completed_is_the_last_event_and_comes_once(harness: ProviderHarness) -
     heard = await answered(harness, question)
     kinds = [type(event).__name__ for event in heard.events]
     expect_equal("how often Completed comes", kinds.count("Completed"), 1)
-    known = {"ConversationStarted", "TextDelta", "Completed"}
+    known = {"ConversationStarted", "TextDelta", "Usage", "Completed"}
     expect("events of the port alone", known.issuperset(kinds), heard.events)
 
 

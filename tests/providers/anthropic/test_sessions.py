@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from langswarm.core.session import (
     ConfigurationError,
@@ -112,6 +113,48 @@ async def test_text_is_streamed_as_it_comes_and_a_stop_keeps_it(
     assert answer.content == "Once upon a time"
     assert [each.content for each in messages[:2]] == ["Tell.", "Once upon "]
     assert said(vendor)[-1] == ["u:Tell.", "a:Once upon ", "u:Go on."]
+
+
+@pytest.mark.parametrize("events", [1, 4])
+async def test_a_stopped_turn_has_the_tokens_that_the_vendor_had_counted(
+    vendor: VendorServer, library: str, events: int
+) -> None:
+    """What went in is told at the beginning, and billed; also where no text had come."""
+    vendor.answer = lambda _: Answer(deltas=["Once ", "upon ", "a"], input_tokens=1_000)
+    gate = vendor.hold(MESSAGES, events=events)
+    async with manager_of(vendor, http_library=library) as manager:
+        session = await new_session(manager)
+        ticket = session.submit("Tell.")
+        await gate.reached()
+        with anyio.fail_after(PATIENCE_SECONDS):
+            turn = session.current_turn
+            while events > 1 and not (turn and turn.characters):
+                await anyio.lowlevel.checkpoint()
+            while events == 1 and not tokens_heard(manager):
+                await anyio.lowlevel.checkpoint()
+        await session.stop()
+        with pytest.raises(ProviderError):
+            await ticket
+        metrics = await session.get_metrics()
+    assert metrics.total_tokens >= 1_000
+
+
+def tokens_heard(manager: SessionManager) -> int:
+    """Inside: what the running turn has counted."""
+    turns = manager._anchor.host.runtime().supervisor.turns._turns
+    return sum(turn._answer.input_tokens for turn in turns)
+
+
+async def test_an_error_behind_the_counts_is_still_tried_again(vendor: VendorServer) -> None:
+    """They are no part of the answer; and what is tried again is not counted twice."""
+    overloaded = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+    vendor.answer = lambda _: Answer(text="yes", input_tokens=1_000, output_tokens=5)
+    vendor.script(in_stream_error(overloaded, events=1, name="error"))
+    async with manager_of(vendor, max_retries=1) as manager:
+        session = await new_session(manager)
+        assert (await session.send_message("One?")).content == "yes"
+        assert (await session.get_metrics()).total_tokens == 1_005
+    assert len(vendor.requests) == 2
 
 
 async def test_a_turn_that_was_stopped_before_any_text_leaves_a_valid_request(
@@ -250,6 +293,7 @@ async def test_options_can_be_changed_in_a_session(vendor: VendorServer) -> None
             {"temperature": 0.5, "max_tokens": 0},
             {"temperature": 0.5, "conversation_metadata": {}},
             {"temperature": 0.5, "threads": True},
+            {"temperature": 0.5, "fallbacks": [("mock", "m")]},
         ]
         for wrong in wrong_ones:
             with pytest.raises(ConfigurationError):

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langswarm.core.session.actors.errors import ProviderError
+from langswarm.core.session.actors.ports import Completed, Usage
 from langswarm.core.session.actors.values import encode_object
+from langswarm.core.session.adapters.http.sse import SSEParser
 from langswarm.core.session.adapters.providers.anthropic.stream import MessageReader
 
 from ..streams import cut, json_values, places, read, sse, texts
@@ -264,6 +266,43 @@ def test_an_event_that_is_no_json_is_an_error(data: str) -> None:
 def test_what_comes_after_the_end_is_passed_over() -> None:
     data = [*WHOLE, *sse(delta("more"), ("error", {"type": "error"}), STOP)]
     assert read(MessageReader(), data)[0] == "Hello, world"
+
+
+def test_a_second_answer_within_the_first_one_is_an_error() -> None:
+    """Something in between has asked again in the middle: together they are no answer."""
+    data = [*sse(start(), block(), delta("Hel")), *WHOLE]
+    with pytest.raises(ProviderError, match="another answer") as caught:
+        read(MessageReader(), data)
+    assert caught.value.code == "protocol"
+    assert read(MessageReader(), [*sse(start(), PING), *WHOLE])[0] == "Hello, world"
+
+
+def test_text_of_a_block_behind_a_later_one_is_an_error() -> None:
+    data = sse(start(), delta("One", 0), delta(" two", 1), delta("?", 0), end(), STOP)
+    with pytest.raises(ProviderError, match="text of block 0 behind block 1") as caught:
+        read(MessageReader(), data)
+    assert caught.value.code == "protocol"
+
+
+def test_tokens_are_told_as_soon_as_they_are_counted() -> None:
+    """A turn may be stopped at any moment."""
+    events = SSEParser().feed(b"".join(answer("x")))
+    reader = MessageReader()
+    told = [each for event in events for each in reader.feed(event)]
+    assert told[0] == Usage(input_tokens=135, output_tokens=1)
+    assert [type(each) for each in told] == [Usage, str, Usage, Completed]
+
+
+def test_a_flood_of_details_does_not_cost_the_answer() -> None:
+    """What is kept with an answer is bounded, and its counts stay."""
+    names = [f"{number:x>100}" for number in range(40)]
+    flood = {name: dict.fromkeys(names, "e" * 200) for name in names}
+    ends = [end(**{f"more{number}{each}": "é" * 200 for each in range(50)}) for number in range(20)]
+    details = ("message_delta", {"type": "message_delta", "delta": {"stop_details": flood}})
+    told = start(usage={**USAGE, **flood})
+    said, last = read(MessageReader(), sse(told, delta("x"), details, *ends, STOP))
+    assert (said, last.input_tokens) == ("x", 135)
+    encode_object(last.metadata, "metadata", max_bytes=40_000)
 
 
 @given(st.lists(json_values, max_size=4), json_values, json_values)

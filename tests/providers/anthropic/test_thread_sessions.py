@@ -15,6 +15,7 @@ from langswarm.core.session import (
 )
 from langswarm.core.session.adapters.providers.anthropic import AnthropicProvider
 from langswarm.core.session.interfaces import TurnText
+from langswarm.core.session.providers import MockProvider
 
 from ...vendors import Answer
 from ...vendors.faults import lost, status, truncate
@@ -195,3 +196,14 @@ async def test_a_conversation_that_is_full_begins_a_new_thread(vendor: VendorSer
         await ask(session, *map(str, range(12)))
     assert max(seen) <= 6
     assert threads(vendor).count("continue") >= 4
+
+
+async def test_a_fallback_begins_no_thread(vendor: VendorServer) -> None:
+    """Nobody goes on with it."""
+    down = MockProvider(error_rate=1.0)
+    anthropic = AnthropicProvider("k", base_url=vendor.anthropic_url, allow_threads=True)
+    async with create_session_manager(providers={"own": down, "anthropic": anthropic}) as manager:
+        config = {"fallbacks": [("anthropic", "claude-sonnet-5", {"threads": True})]}
+        session = await manager.create_session("ada", "own", "m", provider_config=config)
+        assert await ask(session, "1", "2") == ["answer to: 1", "answer to: 2"]
+    assert threads(vendor) == [None, None]

@@ -53,6 +53,7 @@ class Program:
         self._connect = connect
         self._storage: ISessionStorage = InMemorySessionStorage()
         self._count = 0
+        self._most = self._choice.choice([3, 6, 100])
         self.done: list[str] = []
 
     def manager(self) -> SessionManager:
@@ -61,7 +62,6 @@ class Program:
         return create_session_manager(self._storage, providers=providers, middleware=[Redact()])
 
     async def run(self) -> None:
-        most = self._choice.choice([3, 6, 100])
         left = STEPS
         is_new = True
         while left:
@@ -72,7 +72,7 @@ class Program:
                         "openai",
                         "gpt-5",
                         session_id="s",
-                        session_config={"max_messages": most},
+                        session_config={"max_messages": self._most},
                         provider_config={"fallbacks": [("other", "m")]},
                     )
                     if is_new
@@ -124,6 +124,7 @@ class Program:
         held = [item["content"][0]["text"] for item in items if item["type"] == "message"]
         assert held
         assert held == said[-len(held) :], f"{held} is not the end of {said} after {self.done}"
+        assert len(held) - 1 <= self._most, f"{held} has more than {self._most} after {self.done}"
 
     async def _only(self, name: str | None) -> None:
         """All conversations but this one are deleted, with their items."""
@@ -177,7 +178,8 @@ class Program:
         await session.send_system_message(f"note {self._count}")
 
     async def _limit(self, session: Session) -> None:
-        await session.update_config({"max_messages": self._choice.choice([2, 5, 100])})
+        self._most = self._choice.choice([2, 5, 100])
+        await session.update_config({"max_messages": self._most})
 
     async def _redacted(self, session: Session) -> None:
         self._vendor.answer = f"a {SECRET}"

@@ -127,6 +127,8 @@ def test_the_end_tells_ids_the_model_as_served_the_tier_and_what_it_cost() -> No
         ("content_filter", "content_filter"),
         ("max_messages", "max_messages"),
         ("", "incomplete"),
+        (" ", "incomplete"),
+        ("\u00e9" * 300, "\u00e9" * 50),
     ],
 )
 def test_an_incomplete_answer_says_why(reason: str, finish_reason: str) -> None:

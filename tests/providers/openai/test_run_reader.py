@@ -42,6 +42,19 @@ def test_truncation_after_every_single_event_is_an_error() -> None:
     assert heard(sent_run(events, done=False)).error is None
 
 
+@pytest.mark.parametrize(
+    ("deltas", "text"),
+    [
+        (["wow \ud83d", "\ude00!"], "wow \U0001f600!"),
+        (["half \ud83d"], "half \ufffd"),
+        (["half \ude00", "!"], "half \ufffd!"),
+    ],
+)
+def test_halves_of_characters_are_put_together_or_replaced(deltas: list[str], text: str) -> None:
+    found = heard(sent_run(run_events(deltas)))
+    assert (found.error, found.text) == (None, text)
+
+
 def test_done_without_the_end_of_the_run_is_truncated() -> None:
     error = heard(sent_run(run_events(["Hello"])[:-1])).error
     assert error is not None
@@ -67,7 +80,12 @@ def test_the_id_of_the_run_is_known_at_once_and_its_end_is_noticed() -> None:
 
 @pytest.mark.parametrize(
     ("reason", "finish_reason"),
-    [("max_completion_tokens", "length"), ("content_filter", "content_filter")],
+    [
+        ("max_completion_tokens", "length"),
+        ("content_filter", "content_filter"),
+        ("\u00e9" * 300, "\u00e9" * 50),
+        (" ", "stop"),
+    ],
 )
 def test_an_incomplete_run_says_why(reason: str, finish_reason: str) -> None:
     details = {"reason": reason}

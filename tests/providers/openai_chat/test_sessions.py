@@ -245,6 +245,8 @@ def test_a_provider_is_made_with_what_can_be_right_only(monkeypatch: pytest.Monk
         {},
         {"api_key": ""},
         {"base_url": "http://example.com/v1"},
+        {"api_key": "k", "base_url": "http://[bad"},
+        {"api_key": "k", "base_url": 5},
         {"api_key": "k", "stall_timeout": 0},
         {"api_key": "k", "organization": "a\nb"},
     ]

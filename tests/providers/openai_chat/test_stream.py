@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langswarm.core.session.actors.errors import ProviderError
-from langswarm.core.session.actors.ports import Completed
+from langswarm.core.session.actors.ports import Completed, Usage
 from langswarm.core.session.actors.values import encode_object
+from langswarm.core.session.adapters.http.sse import SSEParser
 from langswarm.core.session.adapters.providers.openai_chat.stream import ChatReader
 
 from ..streams import cut, json_values, places, read, sse, texts
@@ -290,10 +291,45 @@ def test_an_error_in_the_stream_is_that_error(shape: str, after: int) -> None:
     assert caught.value.provider == "openai_chat"
 
 
-def test_a_finish_reason_of_error_is_one() -> None:
+@pytest.mark.parametrize("reason", ["error", "abort", "Error"])
+def test_a_finish_reason_of_an_answer_that_was_given_up_is_an_error(reason: str) -> None:
     with pytest.raises(ProviderError) as caught:
-        read(ChatReader(), sse(chunk("Hello"), chunk(finish="error"), DONE))
+        read(ChatReader(), sse(chunk("Hello"), chunk(finish=reason), DONE))
     assert (caught.value.code, caught.value.retryable) == ("overloaded", True)
+
+
+@pytest.mark.parametrize("reason", ["null", "None", ""])
+def test_a_finish_reason_that_is_none_yet_does_not_end_an_answer(reason: str) -> None:
+    with pytest.raises(ProviderError) as caught:
+        read(ChatReader(), sse(chunk("Hel", reason)))
+    assert caught.value.code == "truncated"
+    said, last = read(ChatReader(), sse(chunk("Hel", reason), chunk("lo", "stop")))
+    assert (said, last.finish_reason) == ("Hello", "stop")
+
+
+def test_lists_within_lists_are_no_error_and_no_answer() -> None:
+    for depth in (1, 100, 900):
+        with pytest.raises(ProviderError) as caught:
+            read(ChatReader(), sse(("", "[" * depth + "]" * depth), ("error", "[" * depth)))
+        assert caught.value.code in {"truncated", "overloaded", "protocol"}
+
+
+def test_tokens_that_are_told_on_the_way_are_passed_on() -> None:
+    """Some servers count in every chunk."""
+    counts = [{"prompt_tokens": 9, "completion_tokens": number} for number in (1, 1, 2)]
+    data = sse(*(chunk("x", usage=count) for count in counts), chunk(finish="stop"), DONE)
+    reader = ChatReader()
+    told = [each for event in SSEParser().feed(b"".join(data)) for each in reader.feed(event)]
+    usages = [each for each in told if isinstance(each, Usage)]
+    assert [each.output_tokens for each in usages] == [1, 2]
+
+
+def test_a_flood_of_details_does_not_cost_the_answer() -> None:
+    names = [f"{number:x>100}" for number in range(40)]
+    flood = {name: dict.fromkeys(names, "e" * 200) for name in names}
+    _, last = read(ChatReader(), sse(chunk("x", "stop", usage={**USAGE, **flood}), DONE))
+    assert last.input_tokens == 9
+    encode_object(last.metadata, "metadata", max_bytes=40_000)
 
 
 @pytest.mark.parametrize("data", ['{"choices":', "[", "no json", "[DONE", "[" * 100_000])
