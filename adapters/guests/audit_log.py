@@ -79,10 +79,14 @@ class AuditLog:
             self._report(TimeoutError("the disk does not answer"))
             return
         try:
-            lines = self._taken()
-            written, error = self._file.append([line.data for line in lines])
+            lines, untold = self._taken(), self._untold
+            told = [encoded({"event": "lines_lost", "count": untold})] if untold else []
+            written, error = self._file.append([*told, *(line.data for line in lines)])
             for line in lines:
                 line.is_settled = True
+            if told and written:
+                written -= 1
+                self._untold -= untold
             self.written += written
             if error is not None:
                 self._lose(len(lines) - written)
@@ -99,9 +103,6 @@ class AuditLog:
             except (KeyError, RuntimeError):
                 continue  # the event loop's thread was quicker: look again
             lines.append(line)
-        if self._untold:
-            untold, self._untold = self._untold, 0
-            lines.insert(0, _Line(encoded({"event": "lines_lost", "count": untold})))
         return lines
 
     def _lose(self, count: int) -> None:

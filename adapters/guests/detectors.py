@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 Span = tuple[int, int]
 """From a character to before another."""
 
-_LOCAL = r"\w.!#$%&'*+/=?^`{|}~-"
+_LOCAL = r"\w.%+'~-"
+_QUOTES: Final = ".%+'~-"
 _MAIL = re.compile(rf"(?<![{_LOCAL}])[{_LOCAL}]++@(?=\w)")
 _DOMAIN = re.compile(r"[\w.-]++")
 _TOP: Final = re.compile(r"\.(?:xn--[\w-]{2,59}|[^\W\d_]{2,63})\Z")
@@ -32,7 +33,7 @@ _GAP = r"[ .()/\-\u00a0]{0,2}"
 _PHONES: Final = (
     re.compile(rf"\+[1-9](?:{_GAP}\d){{6,14}}(?!\d)"),
     re.compile(rf"(?<!\d)00[1-9](?:{_GAP}\d){{6,14}}(?!\d)"),
-    re.compile(r"(?<![\d+])\(?\d{3}\)?[ .\-]{0,2}\d{3}[ .\-]\d{4}(?!\d)"),
+    re.compile(r"(?<![\d+])(?:\(\d{3}\)|\d{3})[ .\-]{0,2}\d{3}[ .\-]\d{4}(?!\d)"),
     re.compile(r"(?<![\d.,+])0\d{1,5}[ /\-]\d{3,4}[ \-]?\d{3,5}(?!\d)"),
     re.compile(r"(?<![\d.,+])0\d(?: \d\d){4}(?!\d)"),
     re.compile(r"(?<![\d.,+])0\d{9,11}(?!\d)"),
@@ -67,7 +68,8 @@ def find_mails(text: str) -> Iterator[Span]:
         name = domain[0].rstrip(".-") if domain else ""
         if _TOP.search(name[-65:]):
             at = local.end() + len(name)
-            yield local.start(), at
+            quotes = len(local[0]) - len(local[0].lstrip(_QUOTES))
+            yield local.start() + quotes, at
         else:
             at = local.end()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 from langswarm.core.session import (
     ConfigurationError,
@@ -13,7 +14,7 @@ from langswarm.core.session import (
     create_session_manager,
 )
 from langswarm.core.session.errors import RateLimitedError
-from langswarm.core.session.interfaces import TurnText
+from langswarm.core.session.interfaces import ISessionMiddleware, TurnText
 from langswarm.core.session.middleware import (
     LengthLimitMiddleware,
     LoggingMiddleware,
@@ -21,6 +22,8 @@ from langswarm.core.session.middleware import (
     RedactionMiddleware,
     Redactor,
 )
+
+from ..runtime.helpers import PATIENCE_SECONDS, Echo, new_session
 
 if TYPE_CHECKING:
     from langswarm.core.session import Session, SessionManager
@@ -71,13 +74,47 @@ async def test_logging_of_contents_is_one_short_line_whatever_is_in_it(
     assert len(text) < 100
 
 
-async def test_logging_and_rate_limits_do_not_hold_answers_back() -> None:
-    quick = [LoggingMiddleware(), RateLimitMiddleware(), LengthLimitMiddleware()]
-    async with create_session_manager(middleware=quick) as manager:
-        assert len(await streamed(await mock_session(manager), "one two three")) > 1
-    for slow in (RedactionMiddleware(), LengthLimitMiddleware(max_answer_characters=9)):
-        async with create_session_manager(middleware=[slow]) as manager:
-            assert len(await streamed(await mock_session(manager), "one two three")) == 1
+@pytest.mark.parametrize(
+    "middleware",
+    [
+        LoggingMiddleware(),
+        RateLimitMiddleware(),
+        LengthLimitMiddleware(),
+        RedactionMiddleware(answers=False),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+async def test_what_does_not_change_answers_does_not_hold_them_back(
+    middleware: ISessionMiddleware,
+) -> None:
+    """The first piece is shown while the provider is held before the second."""
+    provider = Echo()
+    gate = provider.hold("hello")
+    async with create_session_manager(
+        middleware=[middleware], providers={"openai": provider}
+    ) as manager:
+        session = await new_session(manager)
+        texts: list[str] = []
+        with anyio.fail_after(PATIENCE_SECONDS):
+            async for event in session.stream_message("hello"):
+                if isinstance(event, TurnText):
+                    texts.append(event.text)
+                    gate.open()
+        assert texts == ["answer ", "to hello"]
+
+
+@pytest.mark.parametrize(
+    "middleware",
+    [RedactionMiddleware(), LengthLimitMiddleware(max_answer_characters=100)],
+    ids=lambda each: type(each).__name__,
+)
+async def test_what_changes_answers_holds_them_back(middleware: ISessionMiddleware) -> None:
+    provider = MockProvider(chunk_size=5)
+    async with create_session_manager(
+        middleware=[middleware], providers={"mock": provider}
+    ) as manager:
+        texts = await streamed(await mock_session(manager), "one two three")
+        assert texts == ["Mock response to: one two three"]
 
 
 async def test_redaction_of_questions_reaches_neither_provider_nor_history() -> None:
