@@ -45,6 +45,7 @@ class AuditLog:
         # Invariant: a line is here until a thread takes it, or who waits for it goes.
         self._waiting: dict[_Line, None] = {}
         self._mutex = Lock()
+        self._counting = Lock()
         self._turns: RunVar[anyio.Lock] = RunVar("audit_log")
         self._untold = 0
         self._told_at: float | None = None
@@ -86,7 +87,8 @@ class AuditLog:
                 line.is_settled = True
             if told and written:
                 written -= 1
-                self._untold -= untold
+                with self._counting:
+                    self._untold -= untold
             self.written += written
             if error is not None:
                 self._lose(len(lines) - written)
@@ -106,8 +108,9 @@ class AuditLog:
         return lines
 
     def _lose(self, count: int) -> None:
-        self.lost += count
-        self._untold += count
+        with self._counting:  # both the event loop's thread and the writing one come here
+            self.lost += count
+            self._untold += count
 
     def _report(self, error: OSError) -> None:
         now = self._clock()

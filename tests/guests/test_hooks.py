@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import stat
+import threading
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -258,6 +259,34 @@ async def test_a_full_disk_is_reported_once_and_stops_no_turn(
     [tracked] = errors.last()
     assert tracked.code == "AuditLogError"
     assert "No space left on device" in tracked.text
+
+
+async def test_a_disk_that_hangs_holds_up_neither_turns_nor_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hooks give up at their time; what a thread still writes is written, the rest is counted."""
+    path = tmp_path / "audit.jsonl"
+    audit, answered, write = AuditLogHook(path), threading.Event(), os.write
+
+    def hanging(descriptor: int, data: bytes) -> int:
+        answered.wait(20)
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", hanging)
+    manager = create_session_manager(hooks=[audit], hook_timeout_seconds=0.02)
+    with anyio.fail_after(20):
+        async with manager:
+            session = await mock_session(manager)
+            for _ in range(3):
+                await session.send_message("hello")
+        # The six that come after the one that hangs, and the seven errors of hooks.
+        assert (audit.written, audit.lost) == (0, 13)
+        assert not audit._log._waiting
+        answered.set()
+        await until(lambda: audit.written == 1)
+        await audit.on_session_archived("other")
+    events = [(line["event"], line.get("count")) for line in lines_of(path)]
+    assert events == [("session_created", None), ("lines_lost", 13), ("session_archived", None)]
 
 
 async def test_what_is_no_file_is_reported_and_not_waited_for(tmp_path: Path) -> None:
