@@ -6,8 +6,9 @@ stream that ends without `Completed` was cut off, whatever had arrived (code `tr
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .errors import InvalidMessageError, ProviderError
 from .ports import Completed, ConversationStarted, TextDelta, Usage
@@ -133,6 +134,8 @@ class Answer:
             aclose = getattr(stream, "aclose", None)
             if aclose is not None:
                 await aclose()
+            elif isinstance(stream, Coroutine):  # written as an async function: nobody awaits it
+                stream.close()
         if self.completed is None:
             raise ProviderError(
                 "the provider's stream ended without Completed: the answer was cut off",
@@ -242,7 +245,7 @@ class Answer:
 
     def failure(self, error: BaseException) -> Exception:
         """The error that the caller gets for what the provider raised."""
-        if isinstance(error, ProviderError):
+        if isinstance(error, ProviderError) and isinstance(cast("object", error.code), str):
             return error
         text = f"the provider {self.provider!r} failed: {describe(error)}"
         mapped = ProviderError(text, code="internal", provider=self.provider)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 KEY = "fallbacks"
 MAX_FALLBACKS = 10
 _PARTS = (2, 3)
-_PASSING = frozenset({"overloaded", "rate_limit", "connection", "timeout"})
+_PASSING = frozenset({"overloaded", "rate_limit", "connection", "timeout", "truncated", "protocol"})
 _SHARED = ("temperature", "top_p", "max_tokens", "stop")
 """Options that mean the same wherever they are taken; others are a vendor's own."""
 

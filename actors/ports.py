@@ -290,7 +290,8 @@ class IProvider(ABC):
     async def delete_conversation(self, provider_session_id: str) -> None:
         """Delete a conversation of the provider's own; one that is gone already is deleted.
 
-        Called in the background, again at growing distances after an exception or 30 s.
+        Called in the background, again at growing distances after an exception or 30 s. A
+        ProviderError of code `interrupted` says that a part was done: it is called again at once.
         """
         raise NotImplementedError(f"{type(self).__name__} keeps no conversations")
 

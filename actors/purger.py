@@ -12,7 +12,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING
 
 from .answer import describe
-from .errors import SessionError
+from .errors import ProviderError, SessionError
 from .wait import Signal
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ DELETE_SECONDS = 30.0
 """How long one deletion may take."""
 FIRST_RETRY_SECONDS = 60.0
 LAST_RETRY_SECONDS = 86_400.0
+GOES_ON_SECONDS = 1.0
+"""After a deletion that was done in part."""
 _AT_ONCE = 20
 _ANY_TIME_US = 2**62
 _ERROR_CHARACTERS = 500
@@ -96,10 +98,10 @@ class Purger:
         try:
             while purges := await self._storage.load_purges(self._wall_clock_us(), _AT_ONCE):
                 for purge in purges:
-                    error = await self._delete(purge)
+                    error, got_on = await self._delete(purge)
                     if self._is_ending:
                         return
-                    await self._settle(purge, error)
+                    await self._settle(purge, error, got_on=got_on)
             for purge in await self._storage.load_purges(_ANY_TIME_US, 1):
                 seconds = (purge.due_us - self._wall_clock_us()) / 1e6
                 # A second more: what is due by one clock may not be so by the other.
@@ -113,25 +115,28 @@ class Purger:
             if self.due is not None:
                 self._wake_at(self.due)
 
-    async def _delete(self, purge: Purge) -> str | None:
-        """Why it could not be done; None: it is done."""
+    async def _delete(self, purge: Purge) -> tuple[str | None, bool]:
+        """Why it could not be done (None: it is done), and whether a part of it was."""
         provider = self._providers.get(purge.provider)
         if provider is None:
-            return f"this manager has no provider {purge.provider!r}"
+            return f"this manager has no provider {purge.provider!r}", False
         try:
             with self._backend.scope(self._backend.now() + DELETE_SECONDS) as scope:
                 self._scope = scope
                 await provider.delete_conversation(purge.provider_session_id)
         except Exception as error:  # noqa: BLE001 - a guest may raise anything
-            return describe(error)[:_ERROR_CHARACTERS]
+            got_on = isinstance(error, ProviderError) and error.code == "interrupted"
+            return describe(error)[:_ERROR_CHARACTERS], got_on
         finally:
             self._scope = None
-        return f"no answer within {DELETE_SECONDS:g} s" if scope.cancelled_caught else None
+        return (f"no answer within {DELETE_SECONDS:g} s" if scope.cancelled_caught else None), False
 
-    async def _settle(self, purge: Purge, error: str | None) -> None:
+    async def _settle(self, purge: Purge, error: str | None, *, got_on: bool) -> None:
         if error is None:
             await self._storage.settle_purge(purge, retry_us=None, error=None)
             return
-        seconds = min(FIRST_RETRY_SECONDS * 2.0**purge.attempts, LAST_RETRY_SECONDS)
+        seconds = min(FIRST_RETRY_SECONDS * 2.0 ** min(purge.attempts, 60), LAST_RETRY_SECONDS)
+        if got_on:
+            seconds = GOES_ON_SECONDS
         retry_us = self._wall_clock_us() + round(seconds * 1e6)
         await self._storage.settle_purge(purge, retry_us=retry_us, error=error)

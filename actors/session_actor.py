@@ -16,6 +16,7 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .answer import describe
 from .branches import rewind
 from .decisions import (
     AppendSystemMessage,
@@ -32,6 +33,7 @@ from .decisions import (
 )
 from .errors import (
     ConfigurationError,
+    ProviderError,
     ReentrantCallError,
     RuntimeBugError,
     RuntimeClosedError,
@@ -429,7 +431,7 @@ class SessionActor:
         config = decode_object(documents.provider_config)
         config.update(decode_object(documents.provider_settings))
         room = limit
-        if self.provider().holds_conversation(config):  # also where it turns out to be gone
+        if self._holds_conversation(config):  # also where it turns out to be gone
             room = record.visible_messages - begins_at(record.visible_messages, limit)
         return ProviderRequest(
             session_id=self.session_id,
@@ -439,6 +441,16 @@ class SessionActor:
             config=config,
             provider_session_id=resumed_id,
         )
+
+    def _holds_conversation(self, config: dict[str, Any]) -> bool:
+        try:
+            return self.provider().holds_conversation(config)
+        except SessionError:
+            raise
+        except Exception as error:
+            name = self.loaded_state().record.provider
+            text = f"the provider {name!r} failed: {describe(error)}"
+            raise ProviderError(text, code="internal", provider=name) from error
 
     async def _read_window(self, limit: int) -> PromptWindow:
         """The same window that a session which never left memory would have."""

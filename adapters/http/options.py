@@ -13,7 +13,7 @@ import attrs
 
 from ...actors.errors import ConfigurationError
 from ...actors.values import shown
-from .secret import Secret, SecretTexts
+from .secret import Secret, SecretTexts, is_possible_secret
 
 MAX_SECONDS: Final = 86_400.0
 MAX_CONNECTIONS: Final = 10_000
@@ -194,9 +194,10 @@ class HttpOptions:
     """Sent with every request. Not shown, since a gateway's key may be among them."""
 
     def header_secrets(self) -> tuple[Secret, ...]:
-        """The values of headers that are keys by their names."""
+        """The values of headers that are keys by their names, those of `http_client` included."""
+        of_client: Mapping[str, str] = {} if self.http_client is None else self.http_client.headers
         return tuple(
             Secret(text, f"headers[{name!r}]")
-            for name, text in self.headers.items()
-            if text and _SECRET_NAMES.search(name)
+            for name, text in (*self.headers.items(), *of_client.items())
+            if _SECRET_NAMES.search(name) and is_possible_secret(text)
         )

@@ -117,6 +117,11 @@ class SecretTexts(Mapping[str, str]):
         return repr(self._texts)
 
 
+def is_possible_secret(value: object) -> bool:
+    """Whether a `Secret` can be made of it."""
+    return _problem_of(value) is None
+
+
 def _problem_of(value: object) -> str | None:
     if not isinstance(value, str):
         return f"must be a text, not {type(value).__name__}"

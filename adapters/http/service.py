@@ -31,7 +31,7 @@ from .client import check_url, load_library
 from .library_logs import keep_out_of_logs
 from .loop_state import LoopState, LoopStates
 from .retries import Attempts, hinted_seconds
-from .secret import scrub
+from .secret import scrub, scrub_value
 from .stream import CLOSING_SECONDS, HttpAnswer, HttpStream, Lease, raise_if
 from .trouble import (
     SERVER_ERROR,
@@ -169,6 +169,10 @@ class HttpService:
         if state is not None:
             with state.backend.scope(state.backend.now() + CLOSING_SECONDS, shield=True):
                 await state.client.close()
+
+    def without_secrets(self, value: Any) -> Any:
+        """A JSON value, or a tuple of them, without the keys in its texts."""
+        return scrub_value(value, self._secrets)
 
     def scrub_error(self, error: ProviderError) -> None:
         """Take the keys out of an error's texts, in place."""

@@ -95,7 +95,17 @@ async def _attempt(
             completed = reader.end()
         facts = _facts(stream)
     # The connection is free by now, whatever the receiver of this takes its time for.
-    yield attrs.evolve(completed, metadata={**facts, **completed.metadata})
+    yield _told(service, completed, facts)
+
+
+def _told(service: HttpService, completed: Completed, facts: dict[str, object]) -> Completed:
+    """The end with these facts; a key that the service put anywhere but into the text is gone."""
+    reason, message_id, metadata = service.without_secrets(
+        (completed.finish_reason, completed.provider_message_id, {**facts, **completed.metadata})
+    )
+    return attrs.evolve(
+        completed, finish_reason=reason, provider_message_id=message_id, metadata=metadata
+    )
 
 
 async def _next(stream: HttpStream, reader: Reader) -> list[ServerSentEvent] | None:

@@ -108,7 +108,8 @@ def details_of(value: object) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     room = _MAX_DETAILS_CHARACTERS
     for name, each in _fields(value):
-        found = dict(_fields(each, nested=False)) if isinstance(each, Mapping) else each
+        within = mapping(each)
+        found: Any = dict(_fields(within, nested=False)) if within else each
         size = len(str(found))
         if size <= room:
             kept[name] = found
@@ -125,7 +126,7 @@ def _fields(value: object, *, nested: bool = True) -> Iterator[tuple[str, Any]]:
         elif isinstance(each, str):
             yield short, printable(each[:MAX_NAME_CHARACTERS])
         elif nested and isinstance(each, Mapping):
-            yield short, cast("object", each)
+            yield short, cast("Mapping[str, Any]", each)
 
 
 def vendor_text(value: object) -> str:

@@ -32,7 +32,14 @@ if TYPE_CHECKING:
     from langswarm.core.session.actors.errors import ProviderCode
     from langswarm.core.session.providers import ProviderEvent, ProviderSettings
 
-DOWN: tuple[ProviderCode, ...] = ("overloaded", "rate_limit", "connection", "timeout")
+DOWN: tuple[ProviderCode, ...] = (
+    "overloaded",
+    "rate_limit",
+    "connection",
+    "timeout",
+    "truncated",
+    "protocol",
+)
 FINAL: tuple[ProviderCode, ...] = ("auth", "invalid_request", "context_length", "refused")
 
 

@@ -282,3 +282,24 @@ async def test_nothing_is_asked_of_a_provider_that_is_closed(store: Store) -> No
     async with store.manager(providers={"native": provider}) as manager:
         await (await manager.get_session("s")).get_metrics()
         await until(lambda: provider.deleted == [old])
+
+
+@on_a_virtual_clock
+async def test_a_deletion_that_is_done_in_part_goes_on_at_once() -> None:
+    """A long conversation takes several calls, which do not move apart."""
+
+    class InParts(Counting):
+        async def delete_conversation(self, provider_session_id: str) -> None:
+            if self.tries < 30:
+                self.tries += 1
+                raise ProviderError("a part is left", code="interrupted")
+            await super().delete_conversation(provider_session_id)
+
+    provider = InParts()
+    async with virtual_manager(SimulatedStorage(SimulatedDisk()), provider) as manager:
+        session = await native_session(manager)
+        await session.send_message("1")
+        old = session.provider_session_id
+        await session.regenerate()
+        await anyio.sleep(100)
+        assert provider.deleted == [old]

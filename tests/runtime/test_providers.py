@@ -22,6 +22,7 @@ from langswarm.core.session.providers import (
 
 from .helpers import (
     Echo,
+    Gate,
     Play,
     Store,
     assert_turns,
@@ -34,7 +35,7 @@ from .helpers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
 
 class Odd(BaseException):
@@ -65,6 +66,7 @@ FAULTS: dict[str, tuple[Sequence[object], str]] = {
     "generator exit": ([GeneratorExit()], "internal"),
     "unspeakable": ([Unspeakable()], "internal"),
     "surrogate in the error": ([ProviderError("bad \ud800", code="auth")], "auth"),
+    "a list as code": ([ProviderError("x", code=["y"])], "internal"),  # type: ignore[arg-type]
     "truncated": ([TextDelta("half")], "truncated"),
     "nothing at all": ([], "truncated"),
     "wrong event": ([TextDelta("half"), "text"], "internal"),
@@ -136,6 +138,63 @@ async def test_g11_an_endless_answer_ends_at_max_message_bytes(store: Store) -> 
         assert "max_message_bytes" in str(error)
         assert (provider.pieces, provider.closed) == (11, True)
         assert await contents(session) == ["go"]
+
+
+async def test_g11_deltas_that_say_nothing_take_no_memory(memory: Store) -> None:
+    """Millions of them may come within the time of a turn."""
+    gate = Gate()
+
+    class Silent(IProvider):
+        async def stream(self, request: ProviderRequest) -> AsyncIterator[ProviderEvent]:
+            for _ in range(100_000):
+                yield TextDelta("")
+            yield TextDelta("x")
+            await gate.passed()
+            yield Completed()
+
+    async with memory.manager(Silent(), blocking_seconds=60) as manager:
+        session = await new_session(manager)
+        ticket = session.submit("q")
+        await gate.reached()
+        [turn] = supervisor_of(manager).turns._turns
+        assert len(turn.transcript._parts) == 1
+        gate.open()
+        assert (await ticket).content == "x"
+
+
+async def test_g11_a_stopped_answer_is_within_max_message_bytes(memory: Store) -> None:
+    """Bytes, as everywhere; not characters."""
+
+    class Wide(IProvider):
+        async def stream(self, request: ProviderRequest) -> AsyncIterator[ProviderEvent]:
+            for _ in range(100):
+                yield TextDelta("€" * 10)
+            await anyio.sleep_forever()
+
+    async with memory.manager(Wide(), max_message_bytes=2_000) as manager:
+        session = await new_session(manager)
+        with pytest.raises(ProviderError, match="max_message_bytes=2000"):
+            await session.send_message("q")
+
+
+async def test_g15_plain_calls_of_a_provider_fail_its_turn_only(store: Store) -> None:
+    """Those beside `stream`, and one that is written as an async function."""
+
+    class Wrong(Play):
+        def holds_conversation(self, config: Mapping[str, object]) -> bool:
+            raise KeyError("planted")
+
+    class NoGenerator(IProvider):
+        async def stream(self, request: ProviderRequest) -> None:  # type: ignore[override]
+            return None
+
+    for provider, words in ((Wrong(), "planted"), (NoGenerator(), "async for")):
+        async with store.manager(provider) as manager:
+            session = await new_session(manager)
+            with pytest.raises(ProviderError, match=words) as caught:
+                await session.send_message("q")
+            assert caught.value.code == "internal"
+            assert supervisor_of(manager).statistics().restarts == 0
 
 
 @on_a_virtual_clock

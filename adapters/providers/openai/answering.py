@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import anyio
 import attrs
@@ -18,6 +17,7 @@ from ...http.trouble import is_ambiguous
 from ..asking import ask
 from ..reading import mapping
 from .config import NAME
+from .conversations import segment
 from .reading_back import Answered, Mark, NotArrived, Unfinished, mark_of, read_back
 from .requests import ITEMS_PER_CALL, estimated_tokens, response_body
 from .responses import ResponsesReader, completed_of
@@ -187,7 +187,7 @@ class Answering:
         if turn.response_id is not None:
             with anyio.move_on_after(USAGE_SECONDS):
                 try:
-                    path = f"/responses/{quote(turn.response_id, safe='')}"
+                    path = f"/responses/{segment(turn.response_id)}"
                     answer = await self._service.fetch(HttpCall(method="GET", path=path))
                     completed = completed_of(mapping(answer.body))
                 except ProviderError:
@@ -197,7 +197,7 @@ class Answering:
             provider_session_id=turn.conversation_id,
             finish_reason="refusal" if answered.refused else "stop",
             provider_message_id=answered.message_id,
-            metadata={**completed.metadata, "read_back": True},
+            metadata=self._service.without_secrets({**completed.metadata, "read_back": True}),
         )
 
     async def _create(self, history: Sequence[PromptMessage], options: Options) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import quote
 
 import anyio
 import attrs
@@ -34,7 +33,7 @@ from ..reading import (
     parse,
 )
 from .config import NAME
-from .conversations import described
+from .conversations import described, segment
 from .errors import error_of
 from .requests import (
     MESSAGES_PER_THREAD,
@@ -277,7 +276,7 @@ class Threads:
         # A message that may have arrived is not sent again: there would be two of it.
         call = HttpCall(
             method=method,
-            path=f"/threads/{quote(thread_id, safe='')}{rest}",
+            path=f"/threads/{segment(thread_id)}{rest}",
             body=body,
             headers=HEADERS,
             repeatable=body is None,
@@ -291,7 +290,7 @@ class Threads:
                 continue
             with anyio.move_on_after(CANCEL_SECONDS, shield=True):
                 try:
-                    rest = f"/runs/{quote(reader.run_id, safe='')}/cancel"
+                    rest = f"/runs/{segment(reader.run_id)}/cancel"
                     await self._fetch("POST", run.thread_id, rest)
                 except ProviderError:
                     return  # it has ended in the meantime, or ends by itself in ten minutes
@@ -300,7 +299,7 @@ class Threads:
 def _call(run: _Run, request: ProviderRequest, options: Options) -> HttpCall:
     return HttpCall(
         method="POST",
-        path=f"/threads/{quote(run.thread_id, safe='')}/runs",
+        path=f"/threads/{segment(run.thread_id)}/runs",
         body=run_body(request, options),
         headers=HEADERS,
         tokens=estimated_tokens(request, options),

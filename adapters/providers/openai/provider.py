@@ -147,9 +147,9 @@ class OpenAIProvider(IProvider):
         del config
         if provider_session_id is None:
             return {}
-        if is_thread(provider_session_id):
-            return await self._threads.read(provider_session_id)
-        return await self._conversations.read(provider_session_id)
+        kept = self._threads if is_thread(provider_session_id) else self._conversations
+        found: Mapping[str, Any] = self._http.without_secrets(await kept.read(provider_session_id))
+        return found
 
     def session_view(self, settings: ProviderSettings) -> OpenAIProviderSession:
         """The controls of one session."""

@@ -9,6 +9,8 @@ from langswarm.core.session.adapters.providers.anthropic import AnthropicProvide
 from langswarm.core.session.adapters.providers.openai import OpenAIProvider
 from langswarm.core.session.adapters.providers.openai_chat import OpenAIChatProvider
 
+from ...vendors import Gate
+from ...vendors.faults import Fault, hold
 from .looking import GATEWAY_KEY, KEY
 
 if TYPE_CHECKING:
@@ -27,6 +29,10 @@ class Kind:
     make: Callable[..., IProvider]
     path: str
     """Of the requests for answers."""
+    before: int = 0
+    """Other requests to that path that a turn in a new conversation makes before."""
+    place: str | None = None
+    """Where conversations are made, at a vendor that keeps them."""
     header: str = "authorization"
     config: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     options: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
@@ -43,6 +49,16 @@ class Kind:
         }
         return self.make(KEY, **(given | dict(self.options) | options))
 
+    def script(self, vendor: VendorServer, fault: Fault) -> None:
+        """The fault happens to the request for the next answer."""
+        vendor.script(*[Fault()] * self.before, fault, path=self.path, method="POST")
+
+    def hold(self, vendor: VendorServer, events: int | None) -> Gate:
+        """The request for the next answer is held."""
+        gate = Gate()
+        self.script(vendor, hold(gate, events=events))
+        return gate
+
     def url(self, vendor: VendorServer) -> str:
         return vendor.anthropic_url if self.make is AnthropicProvider else vendor.openai_url
 
@@ -52,12 +68,14 @@ _ANTHROPIC: dict[str, Any] = {"make": AnthropicProvider, "path": "/v1/messages"}
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind(name="native", make=OpenAIProvider, path="/v1/responses"),
+        Kind(name="native", make=OpenAIProvider, path="/v1/responses", place="/v1/conversations"),
         Kind(name="local", make=OpenAIProvider, path="/v1/responses", config={"state": "local"}),
         Kind(
             name="assistants",
             make=OpenAIProvider,
-            path="/v1/threads",
+            path="/v1/threads/",
+            before=1,
+            place="/v1/threads",
             config={"assistant_id": "asst_1"},
         ),
         Kind(name="chat", make=OpenAIChatProvider, path="/v1/chat/completions"),
