@@ -256,6 +256,13 @@ class SessionBusyError(OverloadError):
     """`on_busy="reject"`, and the session has something to do already."""
 
 
+class RateLimitedError(OverloadError):
+    """A middleware's rate is used up; what is sent after `retry_after_seconds` finds room.
+
+    Raise it in a middleware: the caller gets it as it is, and nothing is stored.
+    """
+
+
 class DeadlineExceededError(OverloadError, TimeoutError):
     """The `timeout` of the call passed.
 

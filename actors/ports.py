@@ -355,7 +355,7 @@ class IGuests(ABC):
     async def filter(self, state: StoredSession, message: MessageRecord) -> tuple[str, str]:
         """Show a message to every middleware; returns the content and the metadata it has then.
 
-        Raises MessageRefused or MiddlewareError, and nothing else.
+        Raises MessageRefused, RateLimitedError or MiddlewareError, and nothing else.
         """
 
     @abstractmethod

@@ -17,7 +17,7 @@ import anyio
 import attrs
 
 from ..actors.answer import describe
-from ..actors.errors import MessageRefused, MiddlewareError
+from ..actors.errors import MessageRefused, MiddlewareError, RateLimitedError
 from ..actors.ports import GuestStatistics, IGuests, Notice
 from ..actors.values import check_text, encode_object
 from ..actors.wait import current_backend
@@ -53,7 +53,8 @@ class ISessionMiddleware:
     ) -> SessionMessage:
         """Return the message, changed or not; raise `MessageRefused` to refuse it.
 
-        `message.role` tells the directions apart. Any other exception, and no answer within
+        `RateLimitedError` refuses it for now, and says when to come again. `message.role` tells
+        the directions apart. Any other exception, and no answer within
         `middleware_timeout_seconds`, fails the call with MiddlewareError; an answer that could
         not be processed is never shown.
         """
@@ -216,7 +217,7 @@ class Guests(IGuests):
             result: object = None
             with anyio.move_on_after(seconds) as scope:
                 result = await middleware.process_message(session_id, view, context)
-        except MessageRefused:
+        except (MessageRefused, RateLimitedError):
             raise
         except Exception as error:
             raise MiddlewareError(f"the middleware {name} raised {describe(error)}") from error
