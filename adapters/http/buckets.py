@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MAX_HOLD_SECONDS: Final = 60.0
 _ALMOST: Final = 1e-6
 _SHORTEST_SECONDS: Final = 0.001
+_LONGEST_SECONDS: Final = 366 * 86_400.0
 _MINUTE: Final = 60.0
 _REFUSALS: Final = frozenset({429, 503, 529})
 _KINDS: Final = ("requests", "tokens", "input-tokens", "output-tokens")
@@ -106,8 +107,8 @@ class Meter:
         """Take over what an answer says of the limits."""
         for kind, limit, remaining, reset in told_limits(headers, wall_now):
             speed = limit / _MINUTE
-            if reset > _SHORTEST_SECONDS and limit > remaining:
-                speed = (limit - remaining) / reset
+            if limit > remaining:
+                speed = (limit - remaining) / max(reset, _SHORTEST_SECONDS)
             flying = self._flying if kind == "requests" else self._flying_tokens
             if kind == "output-tokens":
                 flying = 0
@@ -156,14 +157,14 @@ def _count(text: str | None) -> float | None:
 def _reset(text: str, headers: Mapping[str, str], wall_now: float) -> float | None:
     seconds = duration_seconds(text)
     if seconds is not None:
-        return seconds
+        return min(seconds, _LONGEST_SECONDS)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None
     if moment.tzinfo is None:
         return None
-    return max(0.0, moment.timestamp() - service_time(headers, wall_now))
+    return min(max(0.0, moment.timestamp() - service_time(headers, wall_now)), _LONGEST_SECONDS)
 
 
 def duration_seconds(text: str) -> float | None:

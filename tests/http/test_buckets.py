@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from langswarm.core.session.adapters.http.buckets import (
     MAX_HOLD_SECONDS,
     Meter,
@@ -10,6 +12,11 @@ from langswarm.core.session.adapters.http.buckets import (
     limit_headers,
 )
 
+ODD_NUMBERS = ["0", "1", "-1", "100", "1e15", "1e308", "nan", "inf", "9" * 400, "", "many"]
+ODD_TIMES = [
+    *["0s", "1ms", "1s", "6000h", "-1s", "nan", "1e308", "9" * 400 + "s", "9" * 400 + "h", ""],
+    *["1731000000", "0001-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z"],
+]
 WALL = 1_790_000_000.0  # 2026-09-21T14:13:20Z
 
 
@@ -205,3 +212,20 @@ def test_the_headers_of_limits_are_told_under_short_names() -> None:
         "remaining-requests": "5",
         "reset-requests": "1s",
     }
+
+
+@given(
+    st.sampled_from(["requests", "tokens"]),
+    *[st.sampled_from(ODD_NUMBERS) | st.floats().map(str) for _ in range(2)],
+    st.sampled_from(ODD_TIMES) | st.floats().map(lambda seconds: f"{seconds}s"),
+    st.booleans(),
+)
+def test_whatever_a_service_tells_a_minute_is_the_longest_wait(
+    kind: str, limit: str, remaining: str, reset: str, of_openai: bool
+) -> None:
+    """No arithmetic fails, and after a minute at most one goes to hear news."""
+    meter = Meter()
+    told = (openai if of_openai else anthropic)(kind, limit, remaining, reset)
+    meter.learn(200, told, 0.0, WALL)
+    assert sent(meter, 50, 0.0) <= MAX_HOLD_SECONDS
+    assert sent(meter, 50, 1_000.0) <= 1_000.0 + MAX_HOLD_SECONDS
