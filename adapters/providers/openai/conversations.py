@@ -74,8 +74,7 @@ class Conversations:
         call = HttpCall(
             method="POST", path="/conversations", body=conversation_body(history, options)
         )
-        made = mapping((await self._service.fetch(call)).body)
-        conversation_id = id_of(made.get("id"))
+        conversation_id = id_of(mapping((await self._service.fetch(call)).body).get("id"))
         if conversation_id is None:
             raise malformed(NAME, "a conversation without an id")
         return conversation_id

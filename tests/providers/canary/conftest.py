@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import logging
 from typing import TYPE_CHECKING
 
@@ -29,6 +28,5 @@ def nothing_is_told(
     """No logger, at any level, and neither standard stream tells a key in any of these tests."""
     caplog.set_level(logging.DEBUG)
     yield
-    gc.collect()
     printed = capfd.readouterr()
     assert_hidden(*shown_of_logs(caplog.get_records("call")), str(printed.out), str(printed.err))
