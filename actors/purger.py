@@ -11,6 +11,8 @@ import logging
 from contextvars import Context
 from typing import TYPE_CHECKING
 
+import attrs
+
 from .answer import describe
 from .errors import ProviderError, SessionError
 from .wait import Signal
@@ -22,12 +24,14 @@ if TYPE_CHECKING:
     from .model import Purge
     from .ports import IProvider
     from .storage_actor import StorageActor
-    from .wait import Backend, Scope
+    from .wait import Backend, Cell, Scope
 
 logger = logging.getLogger("langswarm.core.session")
 
 DELETE_SECONDS = 30.0
 """How long one deletion may take."""
+GRACE_SECONDS = 5.0
+"""How long one that took longer may take to obey its cancellation."""
 FIRST_RETRY_SECONDS = 60.0
 LAST_RETRY_SECONDS = 86_400.0
 GOES_ON_SECONDS = 1.0
@@ -35,6 +39,18 @@ GOES_ON_SECONDS = 1.0
 _AT_ONCE = 20
 _ANY_TIME_US = 2**62
 _ERROR_CHARACTERS = 500
+
+
+@attrs.frozen
+class _End:
+    """Of one deletion."""
+
+    error: str | None
+    """Why it could not be done; None: it is done."""
+    got_on: bool = attrs.field(default=False, kw_only=True)
+    """A part of it was done."""
+    is_silence: bool = attrs.field(default=False, kw_only=True)
+    """The provider did not answer."""
 
 
 class Purger:
@@ -59,11 +75,22 @@ class Purger:
         self._works = False
         self._is_ending = False
         self._scope: Scope | None = None
+        # By name, until when a provider that did not answer is not asked.
+        self._silent: dict[str, float] = {}
         self._rested = Signal(backend)
         # When to look into the queue; None: there is nothing in it that is known of. What an
         # earlier process has left is looked for at the start, if a provider keeps anything.
         keeps = any(provider.keeps_conversations for provider in providers.values())
-        self.due: float | None = backend.now() if keeps else None
+        self._due: float | None = backend.now() if keeps else None
+
+    @property
+    def due(self) -> float | None:
+        """When to look into the queue; None: not before something happens.
+
+        While it works there is no such moment: one that has passed would wake the runtime on and
+        on.
+        """
+        return None if self._works else self._due
 
     def queued(self) -> None:
         """Something was queued."""
@@ -82,15 +109,16 @@ class Purger:
                 await self._rested.wait()
 
     def _look_at(self, moment: float) -> None:
-        if self.due is None or moment < self.due:
-            self.due = moment
-            self._wake_at(moment)
+        if self._due is None or moment < self._due:
+            self._due = moment
+            if not self._works:
+                self._wake_at(moment)
 
     def check(self, now: float) -> None:
         """Begin if it is time."""
-        if self._works or self._is_ending or self.due is None or self.due > now:
+        if self._works or self._is_ending or self._due is None or self._due > now:
             return
-        self.due = None
+        self._due = None
         self._works = True
         self._executor.start(Context(), self._work)
 
@@ -98,10 +126,17 @@ class Purger:
         try:
             while purges := await self._storage.load_purges(self._wall_clock_us(), _AT_ONCE):
                 for purge in purges:
-                    error, got_on = await self._delete(purge)
+                    if self._silent.get(purge.provider, 0.0) > self._backend.now():
+                        # The others shall not wait for each of these.
+                        end = _End("the provider did not answer before, and was not asked")
+                    else:
+                        end = await self._delete(purge)
                     if self._is_ending:
                         return
-                    await self._settle(purge, error, got_on=got_on)
+                    if end.is_silence:
+                        until = self._backend.now() + FIRST_RETRY_SECONDS
+                        self._silent[purge.provider] = until
+                    await self._settle(purge, end)
             for purge in await self._storage.load_purges(_ANY_TIME_US, 1):
                 seconds = (purge.due_us - self._wall_clock_us()) / 1e6
                 # A second more: what is due by one clock may not be so by the other.
@@ -112,31 +147,45 @@ class Purger:
         finally:
             self._works = False
             self._rested.wake()
-            if self.due is not None:
-                self._wake_at(self.due)
+            if self._due is not None:
+                self._wake_at(self._due)
 
-    async def _delete(self, purge: Purge) -> tuple[str | None, bool]:
-        """Why it could not be done (None: it is done), and whether a part of it was."""
+    async def _delete(self, purge: Purge) -> _End:
+        """How it ended. A provider that ignores its cancellation is not waited for (G15)."""
         provider = self._providers.get(purge.provider)
         if provider is None:
-            return f"this manager has no provider {purge.provider!r}", False
+            return _End(f"this manager has no provider {purge.provider!r}")
+        cell: Cell[_End] = self._backend.cell()
+        self._executor.start(Context(), self._ask, provider, purge, cell)
+        ends = [_End("the provider ignored its cancellation", is_silence=True)]
+        with self._backend.scope(self._backend.now() + DELETE_SECONDS + GRACE_SECONDS):
+            ends.append(await cell.wait())
+        return ends[-1]
+
+    async def _ask(self, provider: IProvider, purge: Purge, cell: Cell[_End]) -> None:
+        """In a task of its own; the cell is set, whatever it raises."""
+        end = _End("the provider's own cancellation, or an exception that is no Exception")
+        scope = self._scope = self._backend.scope(self._backend.now() + DELETE_SECONDS)
         try:
-            with self._backend.scope(self._backend.now() + DELETE_SECONDS) as scope:
-                self._scope = scope
+            with scope:
                 await provider.delete_conversation(purge.provider_session_id)
+            end = _End(None)
+            if scope.cancelled_caught:
+                end = _End(f"no answer within {DELETE_SECONDS:g} s", is_silence=True)
         except Exception as error:  # noqa: BLE001 - a guest may raise anything
             got_on = isinstance(error, ProviderError) and error.code == "interrupted"
-            return describe(error)[:_ERROR_CHARACTERS], got_on
+            end = _End(describe(error)[:_ERROR_CHARACTERS], got_on=got_on)
         finally:
-            self._scope = None
-        return (f"no answer within {DELETE_SECONDS:g} s" if scope.cancelled_caught else None), False
+            if self._scope is scope:
+                self._scope = None
+            cell.set(end)
 
-    async def _settle(self, purge: Purge, error: str | None, *, got_on: bool) -> None:
-        if error is None:
+    async def _settle(self, purge: Purge, end: _End) -> None:
+        if end.error is None:
             await self._storage.settle_purge(purge, retry_us=None, error=None)
             return
         seconds = min(FIRST_RETRY_SECONDS * 2.0 ** min(purge.attempts, 60), LAST_RETRY_SECONDS)
-        if got_on:
+        if end.got_on:
             seconds = GOES_ON_SECONDS
         retry_us = self._wall_clock_us() + round(seconds * 1e6)
-        await self._storage.settle_purge(purge, retry_us=retry_us, error=error)
+        await self._storage.settle_purge(purge, retry_us=retry_us, error=end.error)

@@ -303,3 +303,36 @@ async def test_a_deletion_that_is_done_in_part_goes_on_at_once() -> None:
         await session.regenerate()
         await anyio.sleep(100)
         assert provider.deleted == [old]
+
+
+@on_a_virtual_clock
+async def test_deletions_at_a_silent_provider_do_not_hold_up_those_at_others() -> None:
+    """Not even one that ignores its cancellation, or ends in an exception that is none."""
+
+    class Silent(Counting):
+        how = "hangs"
+
+        async def delete_conversation(self, provider_session_id: str) -> None:
+            self.tries += 1
+            if self.how == "raises":
+                raise GeneratorExit
+            with anyio.CancelScope(shield=self.how == "ignores"):
+                await anyio.sleep(500)
+
+    for how in ("hangs", "ignores", "raises"):
+        silent, sound = Silent(), Counting()
+        silent.how = how
+        manager = create_session_manager(providers={"silent": silent, "sound": sound})
+        host = manager._anchor.host
+        host.wall_clock_us = lambda: 1_800_000_000_000_000 + round(anyio.current_time() * 1e6)
+        async with manager:
+            for name in ("silent", "sound"):
+                session = await manager.create_session("ada", name, "m")
+                await session.send_message("1")
+                for _ in range(10):
+                    await session.regenerate()
+            await anyio.sleep(45)
+            assert len(sound.deleted) == 10, how
+            assert silent.tries == (10 if how == "raises" else 1)
+            await anyio.sleep(1_000)
+            assert silent.tries > 2
