@@ -26,7 +26,8 @@ _CODED_CHARACTERS: Final = 40
 """As `PART_CHARACTERS`, of the secret in base64; all of it where it is shorter."""
 
 _UNIT: Final = re.compile(
-    r"%(?:25)*([0-9a-f]{2})|\\+(?:u00|x)([0-9a-f]{2})|\\+(.?)|(&(?:#x?[0-9a-f]{2,4}|[a-z]{2,4});)",
+    r"%(?:25)*([0-9a-f]{2})|\\+(?:u00|x)([0-9a-f]{2})|\\+(.?)"
+    r"|(&(?:#x[0-9a-f]{2,4}|#[0-9]{2,4}|amp|lt|gt|quot|apos);)",
     re.IGNORECASE | re.DOTALL,
 )
 _FOLDED: Final = {ord("+"): " ", **{code: chr(code + 32) for code in range(ord("A"), ord("Z") + 1)}}

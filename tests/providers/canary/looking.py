@@ -51,8 +51,9 @@ _seen: set[int] = set()
 def where(text: str) -> str | None:
     """The neighbourhood of a key in a text, however it is written; None: there is none."""
     low = text.lower()
-    plain = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), low).replace("\\", "")
-    quoted = unquote(unquote(plain))
+    plain = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), low)
+    plain = plain.replace("\\", "").lower()
+    quoted = unquote(unquote(plain)).lower()
     for form in dict.fromkeys((low, plain, quoted, quoted.replace("+", " "))):
         if not any(block in form for block in BLOCKS):
             continue
