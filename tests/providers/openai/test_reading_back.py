@@ -171,6 +171,21 @@ async def test_a_question_without_a_whole_answer_lets_the_failure_stand(
     assert asked(vendor) - before == 1
 
 
+async def test_the_answer_to_the_same_question_before_is_not_this_turns_answer(
+    vendor: VendorServer, connect: Connect
+) -> None:
+    """Some servers list a conversation from its beginning, whatever they are asked for."""
+    provider = connect()
+    chat = await resumed(provider)
+    conversation = vendor.state.conversations.by_id[str(chat.conversation_id)]
+    vendor.script(reset(), path=RESPONSES)
+    vendor.script(listed(*conversation.items), path="/v1/conversations", method="GET")
+    with pytest.raises(ProviderError) as caught:
+        await chat.ask("Hello")
+    assert caught.value.code == "connection"
+    assert chat.text == ""
+
+
 async def test_a_failure_of_the_looking_up_hides_nothing(
     vendor: VendorServer, connect: Connect
 ) -> None:
