@@ -100,6 +100,7 @@ class ChatReader:
             return
         if reason.lower() in _FAILED:
             raise vendor_error(self._name, "overloaded", None, kind=f"finish_reason {reason!r}")
+        yield from self._rest()
         self._metadata["finish_reason"] = reason
         self._finish_reason = FINISH_REASONS.get(reason.lower(), reason)
 

@@ -194,6 +194,12 @@ def test_a_character_that_was_cut_in_two_arrives_whole() -> None:
     assert read(ChatReader(), data)[0] == "a😀"
 
 
+@pytest.mark.parametrize("end", [[chunk(finish="stop")], [chunk(finish="stop"), DONE], [DONE]])
+def test_half_a_character_at_the_end_is_replaced(end: list[Any]) -> None:
+    lost = ("", r'{"choices":[{"delta":{"content":"a\ud83d"}}]}')
+    assert read(ChatReader(), sse(lost, *end))[0] == "a\ufffd"
+
+
 def test_a_server_that_does_not_stream_is_read_as_a_whole() -> None:
     body = {
         "id": "chatcmpl-1",
