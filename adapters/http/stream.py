@@ -107,7 +107,7 @@ class HttpStream:
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = troubles.without_secrets(
             {
-                name.decode("latin-1").lower(): value.decode("latin-1")
+                name.decode("latin-1").lower(): _text_of(value)
                 for name, value in response.headers.raw
             }
         )
@@ -255,6 +255,12 @@ class HttpStream:
             self._is_ended = True
         self._lease.permit.succeeded()
         return chunk
+
+
+def _text_of(value: bytes) -> str:
+    """A header's value; without the control characters that would reach a terminal with a log."""
+    text = value.decode("latin-1")
+    return text if text.isprintable() else "".join(filter(str.isprintable, text))
 
 
 def raise_if(trouble: HttpTroubleError | None) -> None:

@@ -126,6 +126,19 @@ async def test_an_error_whose_body_cannot_be_read_is_what_its_status_says(librar
     assert (str(caught.value), caught.value.retry_after_seconds) == ("HTTP 429: ", 7.0)
 
 
+async def test_headers_bring_no_control_characters(library: str) -> None:
+    """They are shown in errors, which end up in terminals."""
+
+    async def handler(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(b"HTTP/1.1 200 OK\r\ncontent-type: \x9b31mtext\tx\r\n\r\n")
+
+    async with service_at(handler, library) as service:
+        with pytest.raises(HttpTroubleError, match="but 31mtextx") as caught:
+            await stream_all(service)
+    assert str(caught.value).isprintable()
+
+
 async def test_a_client_that_was_handed_in_is_unpacked_in_the_same_way() -> None:
     def handle(request: httpx.Request) -> httpx.Response:
         headers = {"content-type": "text/event-stream", "content-encoding": "gzip"}
