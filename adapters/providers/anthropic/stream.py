@@ -59,6 +59,7 @@ class MessageReader:
         self._index: int | None = None
         self._usage_told = Usage()
         self._message_id: str | None = None
+        self._has_begun = False
         self._completed: Completed | None = None
 
     def feed(self, event: ServerSentEvent) -> Iterable[str | Usage | Completed]:
@@ -117,6 +118,7 @@ class MessageReader:
     def _start(self, message: Mapping[str, Any]) -> Iterable[Usage]:
         if self._index is not None:
             raise malformed(self._name, "the beginning of another answer within this one")
+        self._has_begun = True
         self._message_id = id_of(message.get("id"))
         self._note("message_id", self._message_id)
         self._note("model", name_of(message.get("model")))
@@ -146,6 +148,8 @@ class MessageReader:
         return (told,)
 
     def _stop(self) -> Iterable[str | Completed]:
+        if not self._has_begun and self._index is None:
+            raise malformed(self._name, "the end of an answer that never began")
         reason: str | None = self._metadata.get("stop_reason")
         if self._usage:
             self._metadata["usage"] = self._usage

@@ -206,6 +206,12 @@ def test_half_a_character_at_the_end_is_replaced() -> None:
 WHOLE = answer("Hello", ", world")
 
 
+def test_an_end_without_a_beginning_is_no_empty_answer() -> None:
+    with pytest.raises(ProviderError, match="never began") as caught:
+        read(MessageReader(), sse(PING, STOP))
+    assert caught.value.code == "protocol"
+
+
 @pytest.mark.parametrize("events", range(len(WHOLE)))
 def test_a_stream_that_ends_before_message_stop_is_an_error(events: int) -> None:
     with pytest.raises(ProviderError) as caught:
