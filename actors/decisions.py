@@ -8,6 +8,7 @@ loop, so all of it is tested without one.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -30,10 +31,11 @@ from .model import (
     StoredSession,
     changed,
 )
+from .usage import usage_of_creation, usage_of_message
 from .values import decode_object, encode_object
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from .idempotency import ClaimKey
 
@@ -161,6 +163,7 @@ def next_record(state: StoredSession, now_us: int, **changes: Any) -> SessionRec
 def create(session_id: str, command: CreateSession, now_us: int) -> SessionWrite:
     """The first write of a session; a fork begins with messages."""
     roles = [message.role for message in command.messages]
+    config = decode_object(command.config)
     record = SessionRecord(
         session_id=session_id,
         user_id=command.user_id,
@@ -172,6 +175,7 @@ def create(session_id: str, command: CreateSession, now_us: int) -> SessionWrite
         last_seq=len(roles),
         visible_messages=len(roles),
         dirty=bool(roles),
+        auto_archive_seconds=_auto_archive_seconds(config),
         counters=Counters(
             user_messages=roles.count(Role.USER),
             assistant_messages=roles.count(Role.ASSISTANT),
@@ -186,7 +190,18 @@ def create(session_id: str, command: CreateSession, now_us: int) -> SessionWrite
         after=StoredSession(record=record, documents=documents),
         documents_changed=True,
         messages=command.messages,
+        tags=_tags(config) or None,
+        usage=usage_of_creation(record),
     )
+
+
+def _tags(config: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(config.get("tags") or ())
+
+
+def _auto_archive_seconds(config: Mapping[str, Any]) -> int:
+    """The config has seconds, of which a part counts as a whole one."""
+    return math.ceil(config.get("auto_archive_after") or 0)
 
 
 def append_system(state: StoredSession, command: AppendSystemMessage, now_us: int) -> SessionWrite:
@@ -214,6 +229,7 @@ def append_system(state: StoredSession, command: AppendSystemMessage, now_us: in
         expected_revision=record.revision,
         after=changed(state, record=after),
         messages=(message,),
+        usage=usage_of_message(record, message.role, now_us),
     )
 
 
@@ -243,11 +259,13 @@ def update_config(state: StoredSession, command: UpdateConfig, now_us: int) -> S
     config = {key: value for key, value in config.items() if value is not None}
     text = encode_object(config, "the merged config", max_bytes=command.max_bytes)
     write = _with_documents(state, now_us, changed(state.documents, config=text))
-    if config.get("max_messages") == most or state.record.provider_session_id is None:
-        return write
-    return changed(
-        write, after=changed(write.after, record=changed(write.after.record, dirty=True))
+    stale = config.get("max_messages") != most and state.record.provider_session_id is not None
+    record = changed(
+        write.after.record,
+        auto_archive_seconds=_auto_archive_seconds(config),
+        dirty=state.record.dirty or stale,
     )
+    return changed(write, after=changed(write.after, record=record), tags=_tags(config))
 
 
 def _with_documents(state: StoredSession, now_us: int, documents: SessionDocuments) -> SessionWrite:

@@ -18,6 +18,11 @@ from .model import Claim
 MAX_KEY_BYTES = 200
 
 
+def user_scope(user_id: str) -> str:
+    """The scope of the sessions that are created for a user."""
+    return f"user:{user_id}"
+
+
 @attrs.frozen(kw_only=True)
 class ClaimKey:
     """What a caller claims with a call."""

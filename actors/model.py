@@ -160,6 +160,8 @@ class SessionRecord:
     provider_session_id: str | None = None
     synced_seq: int = 0
     dirty: bool = False
+    auto_archive_seconds: int = 0
+    """Archived by retention once nothing happened for so long; 0: by the manager's rules alone."""
     counters: Counters = attrs.field(factory=Counters)
 
 
@@ -220,11 +222,45 @@ class Purge:
     last_error: str | None = None
 
 
+LATENCY_BOUNDS_MS = (
+    50, 100, 200, 300, 400, 500, 700, 1_000, 1_500, 2_000, 3_000, 4_000, 5_000, 7_000, 10_000,
+    15_000, 20_000, 30_000, 60_000, 120_000,
+)  # fmt: skip
+"""Upper bounds, inclusive, of the classes that answer times are counted in; one more is above."""
+
+
+@record(kw_only=True)
+class UsageRecord:
+    """What one commit adds to the figures of a day; or, when read, what a day's figures are."""
+
+    day: int
+    """Days since the epoch, UTC."""
+    user_id: str
+    """"" where it is the sum over all users."""
+    provider: str
+    model: str
+    sessions: int = 0
+    """Sessions that were created."""
+    user_messages: int = 0
+    assistant_messages: int = 0
+    system_messages: int = 0
+    completed_turns: int = 0
+    failed_turns: int = 0
+    interrupted_turns: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    response_us: int = 0
+    """Sum over completed turns, open commit to close."""
+    latencies: tuple[int, ...] = (0,) * (len(LATENCY_BOUNDS_MS) + 1)
+    """How many completed turns took how long, by the classes of LATENCY_BOUNDS_MS."""
+
+
 @record(kw_only=True)
 class SessionWrite:
     """What one commit changes of one session, all or nothing (G5).
 
-    Order within the write: clear, hide, insert messages, mark, turn, claim, purges, session.
+    Order within the write: clear, hide, insert messages, mark, turns, claim, purges, tags, usage,
+    session, erase.
     """
 
     expected_revision: int
@@ -246,6 +282,14 @@ class SessionWrite:
     """Put; it replaces the stored one of the same scope, method and key, whoever wrote that."""
     purges: tuple[Purge, ...] = ()
     """Queue these; one that is there already stays as it is."""
+    past_turns: tuple[TurnRecord, ...] = ()
+    """Insert these turns, which have ended: of a session that is created with a history."""
+    tags: tuple[str, ...] | None = None
+    """The session's tags from now on, each once; None: they stay as they are."""
+    usage: UsageRecord | None = None
+    """Added to what is stored for its day, user, provider and model."""
+    erases: bool = False
+    """Delete everything that is stored of the session, claims of its scope included."""
 
 
 @record()
@@ -279,6 +323,8 @@ class MessageQuery:
     """Exclusive."""
     message_id: str | None = None
     """Only the message that came with this id."""
+    metadata: tuple[tuple[str, str], ...] = ()
+    """(key, JSON text of the value): its metadata has all of these at the top."""
     turn_no: int | None = None
     """Only messages of this turn. May look at all between the seqs: give both bounds with it."""
     include_hidden: bool = False
@@ -288,16 +334,65 @@ class MessageQuery:
 
 @attrs.frozen(kw_only=True)
 class SessionQuery:
-    """Which sessions to list: the newest `limit` that match, newest first (by creation)."""
+    """Which sessions to list: the newest `limit` that match, newest first (by creation).
 
-    user_id: str
+    A session matches that fulfils every condition that is given.
+    """
+
     limit: int
+    user_id: str | None = None
+    """None: of all users."""
     status: SessionStatus | None = None
     """None: all but the deleted ones."""
+    provider: str | None = None
+    model: str | None = None
+    tags: tuple[str, ...] = ()
+    """It has all of these."""
+    metadata: tuple[tuple[str, str], ...] = ()
+    """(key, JSON text of the value): the "metadata" of its config has all of these at the top."""
+    text: str | None = None
+    """Words that one of its visible messages has, all of them: see `words_of`."""
     active_since_us: int | None = None
     """Inclusive, on the time of the last commit."""
+    idle_since_us: int | None = None
+    """Exclusive: the last commit was before this."""
     before_key: int | None = None
-    """Exclusive; the key of the last one of the page before."""
+    """Exclusive; `next_key` of the page before."""
+
+
+@attrs.frozen(kw_only=True)
+class SessionPage:
+    """Some sessions of a list, and where it goes on.
+
+    A storage looks at a bounded number of sessions for one page, so that a rare match among many
+    sessions holds nothing up: a page may be shorter than its limit, even empty, and not the last.
+    """
+
+    records: tuple[SessionRecord, ...] = ()
+    next_key: int | None = None
+    """`before_key` of the next page; None: this was the last one."""
+
+
+@attrs.frozen(kw_only=True)
+class UsageQuery:
+    """Which days' figures to sum up; both days are included."""
+
+    first_day: int
+    last_day: int
+    user_id: str | None = None
+    """None: of all users."""
+
+
+@attrs.frozen(kw_only=True)
+class UsageReport:
+    """What `read_usage` found."""
+
+    days: tuple[UsageRecord, ...] = ()
+    """One of each day, provider and model that has any, in this order; `user_id` is ""."""
+    active_users: int = 0
+    """Different users over all of these days."""
+    active_users_by_day: tuple[tuple[int, int], ...] = ()
+    """(day, different users), in the order of the days that have any."""
 
 
 @attrs.frozen(kw_only=True)

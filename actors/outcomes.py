@@ -63,6 +63,8 @@ def outcome_found(write: SessionWrite, stored: StoredSession | None, cause: obje
         and (there.created_us, there.user_id) == (meant.created_us, meant.user_id)
     ):
         return Committed(there.key)
+    if there is None and write.erases:
+        return Committed(meant.key)
     revision = there.revision if there is not None else 0
     if revision == write.expected_revision:
         text = f"the write was not stored: {cause!r}"

@@ -27,11 +27,14 @@ if TYPE_CHECKING:
         MessageRecord,
         PromptMessage,
         Purge,
+        SessionPage,
         SessionQuery,
         SessionRecord,
         SessionWrite,
         StoredSession,
         TurnRecord,
+        UsageQuery,
+        UsageReport,
     )
 
     WriteOutcome = Committed | Conflict | StorageError
@@ -124,9 +127,27 @@ class ISessionStorage(ABC):
     async def read_messages(self, key: int, query: MessageQuery) -> Sequence[MessageRecord]:
         """The newest `query.limit` matching messages of the session `key`, in `seq` order."""
 
+    searches_text: bool = True
+    """Whether `SessionQuery.text` is understood; else a ConfigurationError says why not."""
+
     @abstractmethod
-    async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
-        """A page of a user's sessions, newest first: by key, which rises with every new one."""
+    async def list_sessions(self, query: SessionQuery) -> SessionPage:
+        """A page of sessions, newest first: by key, which rises with every new one.
+
+        It reads O(limit), however many sessions there are (see `SessionPage`). What was committed
+        before the call is found, by its text as well.
+        """
+
+    @abstractmethod
+    async def read_usage(self, query: UsageQuery) -> UsageReport:
+        """The sums of what writes have added as `usage`."""
+
+    @abstractmethod
+    async def erase_user(self, user_id: str) -> None:
+        """Delete what is kept of a user beside sessions: usage, and the claims of creations.
+
+        What the sums over all users hold of this user is taken out of them. Durable like a commit.
+        """
 
     @abstractmethod
     async def read_turn(self, key: int, turn_no: int) -> TurnRecord | None:

@@ -45,9 +45,11 @@ if TYPE_CHECKING:
         MessageQuery,
         MessageRecord,
         Purge,
+        SessionPage,
         SessionQuery,
-        SessionRecord,
         TurnRecord,
+        UsageQuery,
+        UsageReport,
     )
     from .ports import Backup, ISessionStorage, Verification, WriteOutcome
     from .wait import Backend
@@ -172,10 +174,20 @@ class StorageActor:
         await self.opened()
         return await _read(self._storage.read_messages(key, query))
 
-    async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
-        """Committed sessions, in the caller's task."""
+    async def list_sessions(self, query: SessionQuery) -> SessionPage:
+        """A page of committed sessions, in the caller's task."""
         await self.opened()
         return await _read(self._storage.list_sessions(query))
+
+    async def read_usage(self, query: UsageQuery) -> UsageReport:
+        """The figures of days, as committed, in the caller's task."""
+        await self.opened()
+        return await _read(self._storage.read_usage(query))
+
+    async def erase_user(self, user_id: str) -> None:
+        """What is kept of a user beside sessions; in the caller's task."""
+        await self.opened()
+        await _read(self._storage.erase_user(user_id))
 
     async def read_turn(self, key: int, turn_no: int) -> TurnRecord | None:
         """A turn as committed, in the caller's task."""

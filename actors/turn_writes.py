@@ -26,6 +26,7 @@ from .model import (
     TurnState,
     changed,
 )
+from .usage import usage_of_turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -232,6 +233,7 @@ def close_turn(state: StoredSession, result: TurnResult, now_us: int) -> Session
         marks=((turn.user_seq, "failed"),) if failed else (),
         turn=closed,
         purges=_purges(result.strays, now_us),
+        usage=usage_of_turn(record, closed, answered=bool(messages)),
     )
 
 

@@ -64,13 +64,20 @@ from langswarm.core.session.actors.model import (
     StoredSession,
     TurnRecord,
     TurnState,
+    UsageRecord,
 )
 from langswarm.core.session.actors.ports import StorageHealth
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from langswarm.core.session.actors.model import MessageQuery, SessionQuery
+    from langswarm.core.session.actors.model import (
+        MessageQuery,
+        SessionPage,
+        SessionQuery,
+        UsageQuery,
+        UsageReport,
+    )
     from langswarm.core.session.actors.ports import WriteOutcome
 
     Step = Callable[[InMemorySessionStorage], Awaitable[Any]]
@@ -133,6 +140,10 @@ class JsonLinesStorage(ISessionStorage):
             line, lambda state: state.settle_purge(purge, retry_us=retry_us, error=error)
         )
 
+    async def erase_user(self, user_id: str) -> None:
+        line = json.dumps({"erase_user": user_id})
+        await self._change(line, lambda state: state.erase_user(user_id))
+
     async def read_back(self, session_ids: Sequence[str]) -> Sequence[StoredSession | None]:
         async with self._one_at_a_time:
             # Behind every append; or this would say "not stored" of what the disk may well hold.
@@ -149,8 +160,11 @@ class JsonLinesStorage(ISessionStorage):
     async def read_messages(self, key: int, query: MessageQuery) -> Sequence[MessageRecord]:
         return await self._state.read_messages(key, query)
 
-    async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
+    async def list_sessions(self, query: SessionQuery) -> SessionPage:
         return await self._state.list_sessions(query)
+
+    async def read_usage(self, query: UsageQuery) -> UsageReport:
+        return await self._state.read_usage(query)
 
     async def read_turn(self, key: int, turn_no: int) -> TurnRecord | None:
         return await self._state.read_turn(key, turn_no)
@@ -316,6 +330,8 @@ def _as_step(asked: dict[str, Any]) -> Step:
         case {"settle_purge": [fields, retry_us, error]}:
             purge = Purge(**fields)
             return lambda state: state.settle_purge(purge, retry_us=retry_us, error=error)
+        case {"erase_user": user_id}:
+            return lambda state: state.erase_user(user_id)
         case _:
             raise ValueError("no such line")
 
@@ -350,6 +366,9 @@ def _as_write(fields: dict[str, Any]) -> SessionWrite:
     fields["turn"] = _as_turn(fields["turn"])
     fields["claim"] = _as_claim(fields["claim"])
     fields["purges"] = tuple(Purge(**purge) for purge in fields["purges"])
+    fields["past_turns"] = tuple(_as_past_turn(turn) for turn in fields["past_turns"])
+    fields["tags"] = None if fields["tags"] is None else tuple(fields["tags"])
+    fields["usage"] = _as_usage(fields["usage"])
     return SessionWrite(**fields)
 
 
@@ -359,12 +378,21 @@ def _as_message(fields: dict[str, Any]) -> MessageRecord:
 
 
 def _as_turn(fields: dict[str, Any] | None) -> TurnRecord | None:
-    if fields is None:
-        return None
+    return None if fields is None else _as_past_turn(fields)
+
+
+def _as_past_turn(fields: dict[str, Any]) -> TurnRecord:
     fields["state"] = TurnState(fields["state"])
     if fields["payload_hash"] is not None:
         fields["payload_hash"] = bytes.fromhex(fields["payload_hash"])
     return TurnRecord(**fields)
+
+
+def _as_usage(fields: dict[str, Any] | None) -> UsageRecord | None:
+    if fields is None:
+        return None
+    fields["latencies"] = tuple(fields["latencies"])
+    return UsageRecord(**fields)
 
 
 def _as_claim(fields: dict[str, Any] | None) -> Claim | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ..actors.errors import ConfigurationError, InvalidMessageError
-from ..actors.idempotency import MAX_KEY_BYTES, ClaimKey, hash_of
+from ..actors.idempotency import MAX_KEY_BYTES, ClaimKey, hash_of, user_scope
 from ..actors.values import check_text
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def claimed_creation(
     Without an id of the caller's it follows from user and key, so that creations under one key meet
     in one actor, which does one of them.
     """
-    scope = f"user:{command.user_id}"
+    scope = user_scope(command.user_id)
     claim = claim_of(
         scope,
         "create_session",

@@ -235,16 +235,16 @@ class Manager:
             limit: how many at most.
         """
         host = self._anchor.host
-        page = host.limits.page_size
+        most = host.limits.page_size
         wanted = check_count(limit, "limit")
         query = SessionQuery(
             user_id=_id(user_id, "user_id"),
             status=None if status is None else _status(status),
             active_since_us=None if since is None else to_us(since),
-            limit=page if wanted is None else min(wanted, page),
+            limit=most if wanted is None else min(wanted, most),
         )
-        records = await host.runtime().storage.list_sessions(query)
-        return [self._handle(record) for record in records]
+        page = await host.runtime().storage.list_sessions(query)
+        return [self._handle(record) for record in page.records]
 
     # -------------------------------------------------------- guests and events
 

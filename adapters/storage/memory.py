@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ...actors.errors import StorageError
-from ...actors.model import Committed, Conflict, Role, SessionStatus
+from ...actors.idempotency import user_scope
+from ...actors.model import Committed, Conflict, Role, SessionPage, SessionStatus
 from ...actors.ports import ISessionStorage, StorageHealth
+from .usage_table import UsageTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ...actors.model import (
         Claim,
@@ -25,8 +27,13 @@ if TYPE_CHECKING:
         SessionWrite,
         StoredSession,
         TurnRecord,
+        UsageQuery,
+        UsageReport,
     )
     from ...actors.ports import WriteOutcome
+
+EXAMINED_PER_LISTED = 10
+"""How many sessions are looked at for each one that a page may hold."""
 
 _by_seq = attrgetter("seq")
 _by_key = attrgetter("key")
@@ -42,6 +49,7 @@ class _Entry:
     # Invariant: ascending by seq; gaps are possible (imports), so positions come from bisection.
     messages: list[MessageRecord] = attrs.field(factory=list["MessageRecord"])
     turns: dict[int, TurnRecord] = attrs.field(factory=dict[int, "TurnRecord"])
+    tags: frozenset[str] = frozenset()
 
     def position(self, seq: int) -> int:
         """Where the message `seq` is, or would be."""
@@ -72,7 +80,10 @@ class InMemorySessionStorage(ISessionStorage):
         self._open = False
         self._entries: dict[int, _Entry] = {}
         self._by_id: dict[str, _Entry] = {}
-        self._by_user: dict[str, list[_Entry]] = {}  # each in the order of creation, so of keys
+        # Invariant: ascending by key, the list of all as well as that of each user.
+        self._all: list[_Entry] = []
+        self._by_user: dict[str, list[_Entry]] = {}
+        self._usage = UsageTable()
         self._claims: dict[tuple[str, str, str], Claim] = {}
         self._purges: dict[tuple[str, str], Purge] = {}  # in the order in which they were queued
         self._last_key = 0
@@ -135,20 +146,39 @@ class InMemorySessionStorage(ISessionStorage):
         newest_first.reverse()
         return newest_first
 
-    async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
+    async def list_sessions(self, query: SessionQuery) -> SessionPage:
         self._check_open()
-        entries = self._by_user.get(query.user_id, [])
+        entries = self._all if query.user_id is None else self._by_user.get(query.user_id, [])
         end = len(entries)
         if query.before_key is not None:
             end = bisect_left(entries, query.before_key, key=_by_key)
-        found: list[SessionRecord] = []
-        for position in range(end - 1, -1, -1):
-            if len(found) >= query.limit:
+        limit = max(query.limit, 0)
+        first = max(0, end - limit * EXAMINED_PER_LISTED)
+        rare = _rare_conditions(query)
+        found: list[_Entry] = []
+        for position in range(end - 1, first - 1, -1):
+            if len(found) == limit:
+                first = position + 1
                 break
-            record = entries[position].stored.record
-            if _is_listed(record, query):
-                found.append(record)
-        return found
+            entry = entries[position]
+            if _is_listed(entry.stored.record, query) and rare(entry):
+                found.append(entries[position])
+        more = limit > 0 and first > 0
+        return SessionPage(
+            records=tuple(entry.stored.record for entry in found),
+            next_key=entries[first].key if more else None,
+        )
+
+    async def read_usage(self, query: UsageQuery) -> UsageReport:
+        self._check_open()
+        return self._usage.report(query)
+
+    async def erase_user(self, user_id: str) -> None:
+        self._check_open()
+        self._usage.erase_user(user_id)
+        scope = user_scope(user_id)
+        for name in [name for name in self._claims if name[0] == scope]:
+            del self._claims[name]
 
     async def read_turn(self, key: int, turn_no: int) -> TurnRecord | None:
         self._check_open()
@@ -204,22 +234,27 @@ class InMemorySessionStorage(ISessionStorage):
             entry.stored = write.after
         else:
             entry.stored = attrs.evolve(write.after, documents=entry.stored.documents)
-        if write.clear_through_seq:
-            del entry.messages[: entry.position(write.clear_through_seq + 1)]
-        for hide in write.hides:
-            _hide(entry, *hide)
-        entry.messages.extend(write.messages)
-        for seq, finish_reason in write.marks:
-            _mark(entry, seq, finish_reason)
+        _change_messages(entry, write)
+        for turn in write.past_turns:
+            entry.turns[turn.turn_no] = turn
         if write.turn is not None:
             entry.turns[write.turn.turn_no] = write.turn
+        if write.tags is not None:
+            entry.tags = frozenset(write.tags)
+        self._change_tables(write)
+        if write.erases:
+            self._erase(entry)
+        self._writes += 1
+        return Committed(entry.key)
+
+    def _change_tables(self, write: SessionWrite) -> None:
         claim = write.claim
         if claim is not None:
             self._claims[claim.scope, claim.method, claim.key] = claim
         for purge in write.purges:
             self._purges.setdefault((purge.provider, purge.provider_session_id), purge)
-        self._writes += 1
-        return Committed(entry.key)
+        if write.usage is not None:
+            self._usage.add(write.usage)
 
     def _create(self, write: SessionWrite) -> _Entry:
         self._last_key = key = self._last_key + 1
@@ -227,8 +262,20 @@ class InMemorySessionStorage(ISessionStorage):
         entry = _Entry(key, attrs.evolve(write.after, record=record))
         self._entries[key] = entry
         self._by_id[record.session_id] = entry
+        self._all.append(entry)
         self._by_user.setdefault(record.user_id, []).append(entry)
         return entry
+
+    def _erase(self, entry: _Entry) -> None:
+        record = entry.stored.record
+        del self._entries[entry.key], self._by_id[record.session_id]
+        of_user = self._by_user[record.user_id]
+        for entries in (self._all, of_user):
+            del entries[bisect_left(entries, entry.key, key=_by_key)]
+        if not of_user:
+            del self._by_user[record.user_id]
+        for name in [name for name in self._claims if name[0] == record.session_id]:
+            del self._claims[name]
 
     def _check_open(self) -> None:
         if not self._open:
@@ -271,6 +318,16 @@ def _invalid(write: SessionWrite, reason: str) -> StorageError:
     )
 
 
+def _change_messages(entry: _Entry, write: SessionWrite) -> None:
+    if write.clear_through_seq:
+        del entry.messages[: entry.position(write.clear_through_seq + 1)]
+    for hide in write.hides:
+        _hide(entry, *hide)
+    entry.messages.extend(write.messages)
+    for seq, finish_reason in write.marks:
+        _mark(entry, seq, finish_reason)
+
+
 def _hide(entry: _Entry, first_seq: int, last_seq: int, by: int) -> None:
     for position in range(entry.position(first_seq), entry.position(last_seq + 1)):
         message = entry.messages[position]
@@ -304,8 +361,15 @@ def _matches(message: MessageRecord, query: MessageQuery) -> bool:
         and (query.until_us is None or message.created_us < query.until_us)
         and (query.message_id is None or message.message_id == query.message_id)
         and (query.turn_no is None or message.turn_no == query.turn_no)
+        and (not query.metadata or _has_metadata(message, query))
         and not (query.for_prompt and _is_kept_from_prompts(message))
     )
+
+
+def _has_metadata(message: MessageRecord, query: MessageQuery) -> bool:
+    from .json_match import object_has_all  # noqa: PLC0415 - json: not for every program
+
+    return object_has_all(message.metadata, query.metadata)
 
 
 def _is_kept_from_prompts(message: MessageRecord) -> bool:
@@ -318,4 +382,34 @@ def _is_listed(record: SessionRecord, query: SessionQuery) -> bool:
             return False
     elif record.status is not query.status:
         return False
-    return query.active_since_us is None or record.updated_us >= query.active_since_us
+    return (
+        (query.provider is None or record.provider == query.provider)
+        and (query.model is None or record.model == query.model)
+        and (query.active_since_us is None or record.updated_us >= query.active_since_us)
+        and (query.idle_since_us is None or record.updated_us < query.idle_since_us)
+    )
+
+
+def _rare_conditions(query: SessionQuery) -> Callable[[_Entry], bool]:
+    """Those that look beyond the record; what they need is loaded by who asks for them."""
+    if not query.tags and not query.metadata and query.text is None:
+        return lambda _: True
+    from ...actors.words import words_of  # noqa: PLC0415
+    from .json_match import config_has_all  # noqa: PLC0415
+
+    words = frozenset(words_of(query.text or ""))
+
+    def says(entry: _Entry) -> bool:
+        return bool(words) and any(
+            not message.hidden_by and words.issubset(words_of(message.content))
+            for message in entry.messages
+        )
+
+    def holds(entry: _Entry) -> bool:
+        return (
+            entry.tags.issuperset(query.tags)
+            and config_has_all(entry.stored.documents.config, query.metadata)
+            and (query.text is None or says(entry))
+        )
+
+    return holds

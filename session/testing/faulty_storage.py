@@ -19,11 +19,13 @@ if TYPE_CHECKING:
         MessageQuery,
         MessageRecord,
         Purge,
+        SessionPage,
         SessionQuery,
-        SessionRecord,
         SessionWrite,
         StoredSession,
         TurnRecord,
+        UsageQuery,
+        UsageReport,
     )
     from langswarm.core.session.actors.ports import (
         Backup,
@@ -74,6 +76,8 @@ POSSIBLE_FAULTS: Final = {
     "load_unfinished": _EVERYWHERE,
     "read_messages": _EVERYWHERE,
     "list_sessions": _EVERYWHERE,
+    "read_usage": _EVERYWHERE,
+    "erase_user": _WRITES,
     "read_turn": _EVERYWHERE,
     "find_claim": _EVERYWHERE,
     "sweep_claims": _WRITES,
@@ -174,8 +178,14 @@ class FaultyStorage(ISessionStorage):
     async def read_messages(self, key: int, query: MessageQuery) -> Sequence[MessageRecord]:
         return await self._pass_on("read_messages", lambda: self.inner.read_messages(key, query))
 
-    async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
+    async def list_sessions(self, query: SessionQuery) -> SessionPage:
         return await self._pass_on("list_sessions", lambda: self.inner.list_sessions(query))
+
+    async def read_usage(self, query: UsageQuery) -> UsageReport:
+        return await self._pass_on("read_usage", lambda: self.inner.read_usage(query))
+
+    async def erase_user(self, user_id: str) -> None:
+        await self._pass_on("erase_user", lambda: self.inner.erase_user(user_id))
 
     async def read_turn(self, key: int, turn_no: int) -> TurnRecord | None:
         return await self._pass_on("read_turn", lambda: self.inner.read_turn(key, turn_no))

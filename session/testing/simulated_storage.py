@@ -41,10 +41,12 @@ if TYPE_CHECKING:
         MessageQuery,
         MessageRecord,
         Purge,
+        SessionPage,
         SessionQuery,
-        SessionRecord,
         StoredSession,
         TurnRecord,
+        UsageQuery,
+        UsageReport,
     )
     from langswarm.core.session.actors.ports import WriteOutcome
 
@@ -237,9 +239,16 @@ class SimulatedStorage(ISessionStorage):
         await self._leave()
         return found
 
-    async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
+    async def list_sessions(self, query: SessionQuery) -> SessionPage:
         await self._enter("list_sessions")
         return await self._pages.store.list_sessions(query)
+
+    async def read_usage(self, query: UsageQuery) -> UsageReport:
+        await self._enter("read_usage")
+        return await self._pages.store.read_usage(query)
+
+    async def erase_user(self, user_id: str) -> None:
+        await self._change("erase_user", lambda store: store.erase_user(user_id))
 
     async def read_turn(self, key: int, turn_no: int) -> TurnRecord | None:
         await self._enter("read_turn")

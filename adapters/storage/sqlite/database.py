@@ -38,8 +38,8 @@ if TYPE_CHECKING:
         MessageQuery,
         MessageRecord,
         Purge,
+        SessionPage,
         SessionQuery,
-        SessionRecord,
         SessionWrite,
         StoredSession,
         TurnRecord,
@@ -177,7 +177,7 @@ class Database:
         """Messages of one session."""
         return await self._read(partial(queries.read_messages, key, query))
 
-    async def list_sessions(self, query: SessionQuery) -> list[SessionRecord]:
+    async def list_sessions(self, query: SessionQuery) -> SessionPage:
         """Sessions of one user."""
         return await self._read(partial(queries.list_sessions, query))
 

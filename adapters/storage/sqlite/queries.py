@@ -7,7 +7,7 @@ import sqlite3
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ....actors.model import SessionStatus
+from ....actors.model import SessionPage, SessionStatus
 from .mapping import is_damage
 from .rows import (
     CLAIM,
@@ -161,9 +161,13 @@ def read_messages(
     return [read_message(row) for row in rows]
 
 
-def list_sessions(query: SessionQuery, connection: sqlite3.Connection) -> list[SessionRecord]:
-    """A page of a user's sessions, newest first; without those that are damaged."""
-    if not _is_storable(query.user_id):
+def list_sessions(query: SessionQuery, connection: sqlite3.Connection) -> SessionPage:
+    """A page of sessions, newest first; without those that are damaged."""
+    return SessionPage(records=tuple(_listed(query, connection)))
+
+
+def _listed(query: SessionQuery, connection: sqlite3.Connection) -> list[SessionRecord]:
+    if query.user_id is None or not _is_storable(query.user_id):
         return []
     where, parameters = _conditions_of(query)
     limit = max(nearest(query.limit), 0)
@@ -190,7 +194,7 @@ def list_sessions(query: SessionQuery, connection: sqlite3.Connection) -> list[S
 
 def _conditions_of(query: SessionQuery) -> tuple[str, list[int | str]]:
     conditions = ["user_id = ?"]
-    parameters: list[int | str] = [query.user_id]
+    parameters: list[int | str] = [query.user_id or ""]
     if query.before_key is not None:
         conditions.append("key < ?")
         parameters.append(nearest(query.before_key))

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
         MessageQuery,
         MessageRecord,
         Purge,
+        SessionPage,
         SessionQuery,
-        SessionRecord,
         SessionWrite,
         StoredSession,
         TurnRecord,
+        UsageQuery,
+        UsageReport,
     )
     from ....actors.ports import Backup, Verification, WriteOutcome
     from ..loop_thread import LoopThread
@@ -208,9 +210,15 @@ class SQLiteSessionStorage(ISessionStorage):
         thread, database = self._checked()
         return await thread.call(database.read_messages, key, query)
 
-    async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
+    async def list_sessions(self, query: SessionQuery) -> SessionPage:
         thread, database = self._checked()
         return await thread.call(database.list_sessions, query)
+
+    async def read_usage(self, query: UsageQuery) -> UsageReport:
+        raise NotImplementedError
+
+    async def erase_user(self, user_id: str) -> None:
+        raise NotImplementedError
 
     async def read_turn(self, key: int, turn_no: int) -> TurnRecord | None:
         thread, database = self._checked()
