@@ -162,6 +162,8 @@ class SessionRecord:
     dirty: bool = False
     auto_archive_seconds: int = 0
     """Archived by retention once nothing happened for so long; 0: by the manager's rules alone."""
+    latencies: str = ""
+    """How many completed turns took how long: see `usage.with_latency`."""
     counters: Counters = attrs.field(factory=Counters)
 
 

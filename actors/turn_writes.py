@@ -26,7 +26,7 @@ from .model import (
     TurnState,
     changed,
 )
-from .usage import usage_of_turn
+from .usage import usage_of_turn, with_latency
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -214,6 +214,9 @@ def close_turn(state: StoredSession, result: TurnResult, now_us: int) -> Session
         provider_session_id=result.provider_session_id or record.provider_session_id,
         synced_seq=record.last_seq + len(messages) if completed else record.synced_seq,
         dirty=not (completed and result.in_step),
+        latencies=with_latency(record.latencies, max(0, now_us - turn.opened_us))
+        if completed
+        else record.latencies,
         counters=_counted(record.counters, turn, result, now_us, kept=bool(messages)),
     )
     closed = changed(

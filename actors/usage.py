@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from .model import LATENCY_BOUNDS_MS, Role, TurnState, UsageRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .model import SessionRecord, TurnRecord
 
 _US_PER_DAY = 24 * 3600 * 1_000_000
@@ -18,13 +20,43 @@ def day_of(moment_us: int) -> int:
     return moment_us // _US_PER_DAY
 
 
+_CLASSES = len(LATENCY_BOUNDS_MS) + 1
+_NONE = (0,) * _CLASSES
+
+
 def _latencies(response_us: int) -> tuple[int, ...]:
-    counts = [0] * (len(LATENCY_BOUNDS_MS) + 1)
+    counts = [0] * _CLASSES
     counts[bisect_left(LATENCY_BOUNDS_MS, response_us / 1000)] = 1
     return tuple(counts)
 
 
-_NONE = (0,) * (len(LATENCY_BOUNDS_MS) + 1)
+def read_latencies(counted: str) -> tuple[int, ...]:
+    """The counts of a record's `latencies`, by the classes of LATENCY_BOUNDS_MS."""
+    return tuple(map(int, counted.split())) if counted else _NONE
+
+
+def with_latency(counted: str, response_us: int) -> str:
+    """The counts, separated by spaces, after one more turn; "" are none."""
+    counts = list(read_latencies(counted))
+    counts[bisect_left(LATENCY_BOUNDS_MS, response_us / 1000)] += 1
+    return " ".join(map(str, counts))
+
+
+def percentile_ms(latencies: Sequence[int], share: float) -> float:
+    """The answer time that `share` of the turns did not exceed, in ms; 0.0 if there were none.
+
+    From classes: the upper bound of the class that holds it, so up to half again too high; of the
+    last class, which has none, the bound below it.
+    """
+    wanted = share * sum(latencies)
+    if not wanted:
+        return 0.0
+    seen = 0
+    for place, count in enumerate(latencies):
+        seen += count
+        if seen >= wanted:
+            return float(LATENCY_BOUNDS_MS[min(place, _CLASSES - 2)])
+    return float(LATENCY_BOUNDS_MS[-1])
 
 
 def usage_of_creation(record: SessionRecord) -> UsageRecord:
