@@ -22,14 +22,15 @@ from ..actors.ports import GuestStatistics, IGuests, Notice
 from ..actors.values import check_text, encode_object
 from ..actors.wait import current_backend
 from ..actors.watch import Watched
-from .events import EventStream, SessionEvent, preview_of
+from .events import EventHistory, EventStream, SessionEvent, preview_of
 from .views import SessionContext, SessionMessage, now_us, view_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable
     from contextvars import Context
 
     from ..actors.model import MessageRecord, StoredSession
+    from .events import EventFilter
     from .host import Host, Runtime
 
 logger = logging.getLogger("langswarm.core.session")
@@ -140,7 +141,9 @@ class Guests(IGuests):
         self._middleware: list[ISessionMiddleware] = []
         self._hooks: list[object] = []
         self._streams: WeakSet[EventStream] = WeakSet()
-        self._cursor = 0
+        # True from the first subscriber on: one that went may come back for what it missed.
+        self._has_subscribers = False
+        self._history = EventHistory(host.limits.event_buffer_size)
         # Invariant: a session has a lane exactly while a call of it waits or runs.
         self._lanes: dict[str, deque[_Call]] = {}
         self._lanes_of: Runtime | None = None
@@ -161,13 +164,13 @@ class Guests(IGuests):
         self._hooks.append(hook)
         self.is_listening = True
 
-    def subscribe(
-        self, types: Iterable[str] | None, session_id: str | None, buffer_size: int
-    ) -> EventStream:
-        """A stream of what happens from now on."""
-        stream = EventStream(types=types, session_id=session_id, buffer_size=buffer_size)
+    def subscribe(self, wanted: EventFilter, after: int | None) -> EventStream:
+        """A stream of what happens from now on, or of what has happened behind a cursor."""
+        replayed = () if after is None else self._history.after(after)
+        size = self._limits.event_buffer_size
+        stream = EventStream(wanted, buffer_size=size, replayed=replayed)
         self._streams.add(stream)
-        self.is_listening = True
+        self._has_subscribers = self.is_listening = True
         return stream
 
     def close_streams(self) -> None:
@@ -239,7 +242,7 @@ class Guests(IGuests):
         try:
             if self._hooks and notice.kind in _HOOKS:
                 self._queue_calls(notice, context)
-            if self._streams:
+            if self._has_subscribers:
                 self._offer(notice)
         except Exception:
             self._failed += 1
@@ -247,10 +250,9 @@ class Guests(IGuests):
 
     def _offer(self, notice: Notice) -> None:
         record, message = notice.record, notice.message
-        self._cursor += 1
         event = SessionEvent(
             type=notice.kind,
-            cursor=self._cursor,
+            cursor=self._history.last_cursor + 1,
             session_id=record.session_id,
             user_id=record.user_id,
             revision=0 if notice.kind in _NOT_DURABLE else record.revision,
@@ -259,6 +261,7 @@ class Guests(IGuests):
             message_preview=preview_of(message.content) if message and self._event_previews else "",
             error=notice.error,
         )
+        self._history.add(event)
         for stream in tuple(self._streams):
             stream.offer(event)
 

@@ -19,7 +19,7 @@ from .session import Session
 from .views import RisingClock, now_us, to_us
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
     from types import TracebackType
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..actors.limits import Limits
     from ..actors.model import SessionRecord
     from ..actors.ports import Backup, IProvider, ISessionStorage, Verification
-    from .events import EventStream, SessionEvent
+    from .events import EventStream
     from .guests import Guests, ISessionLifecycleHook, ISessionMiddleware
     from .host import RuntimeStatistics
     from .inspection import SessionInspection
@@ -257,19 +257,37 @@ class Manager:
         self._known_guests().add_hook(hook)
 
     def session_events(
-        self, *, types: Iterable[str] | None = None, session_id: str | None = None
-    ) -> AsyncIterator[SessionEvent]:
+        self,
+        *,
+        types: Iterable[str] | None = None,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        after: int | None = None,
+    ) -> EventStream:
         """What happens from this call on, until the manager closes: `async for event in ...`.
 
         Bounded by `event_buffer_size`: a reader that falls behind gets one event of type `gap`
-        with the number `missed`, and never holds anything up (G10).
+        with the number `missed`, and never holds anything up (G10). Any number of subscribers.
 
         Args:
             types: only events of these types; None: all.
             session_id: only events of this session; None: of all.
+            user_id: only events of this user's sessions; None: of all.
+            after: the cursor of the last event that was seen. What came since is told first, as
+                far as it is among the last `event_buffer_size` events of this manager; before
+                that there is a `gap`. None: only what is to come.
+
+        Raises ConfigurationError for an unknown type, and for a cursor of another manager or of a
+        process before.
         """
-        size = self._anchor.host.limits.event_buffer_size
-        stream: EventStream = self._known_guests().subscribe(types, session_id, size)
+        from .events import EventFilter, checked_types  # noqa: PLC0415 - not for every program
+
+        wanted = EventFilter(
+            types=checked_types(types),
+            session_id=None if session_id is None else _id(session_id, "session_id"),
+            user_id=None if user_id is None else _id(user_id, "user_id"),
+        )
+        stream = self._known_guests().subscribe(wanted, check_count(after, "after"))
         if self._anchor.host.is_closed:
             stream.close()
         return stream

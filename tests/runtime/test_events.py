@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
-from langswarm.core.session import ConfigurationError, MessageRefused, ProviderError
+from langswarm.core.session import (
+    ConfigurationError,
+    InvalidMessageError,
+    MessageRefused,
+    ProviderError,
+)
 from langswarm.core.session.interfaces import (
     ISessionLifecycleHook,
     ISessionMiddleware,
@@ -153,6 +158,88 @@ async def test_g10_a_slow_subscriber_is_told_what_it_missed(store: Store) -> Non
         assert (await anext(picky)).type == "session_archived"
     assert [event.type for event in await rest(slow)] == ["message_received", "session_archived"]
     assert await rest(picky) == []
+
+
+async def test_g10_a_subscriber_that_comes_back_is_told_what_came_meanwhile(store: Store) -> None:
+    """G10: `after` goes on behind the last event that was seen, none twice, none missing."""
+    manager = store.manager(Echo())
+    async with manager:
+        first = manager.session_events()
+        session = await new_session(manager)
+        for number in range(3):
+            await session.send_message(f"{number}")
+        seen = [await anext(first) for _ in range(3)]
+        await first.aclose()
+        assert await rest(first) == []
+        await session.archive()
+        second = manager.session_events(after=seen[-1].cursor)
+        third = manager.session_events(after=0, types=["session_archived"])
+        nothing = manager.session_events(after=8)
+    assert [event.cursor for event in await rest(second)] == [4, 5, 6, 7, 8]
+    assert [event.type for event in await rest(third)] == ["session_archived"]
+    assert await rest(nothing) == []
+
+
+async def test_g10_who_comes_back_too_late_finds_a_gap_that_can_be_gone_on_from(
+    store: Store,
+) -> None:
+    """G10: what is kept no more is counted, and the gap's own cursor leads on behind it."""
+    manager = store.manager(Echo(), event_buffer_size=4)
+    async with manager:
+        manager.session_events()
+        session = await new_session(manager)
+        for number in range(5):
+            await session.send_message(f"{number}")
+        late = manager.session_events(after=2)
+        gap = await anext(late)
+        assert (gap.type, gap.missed, gap.cursor) == ("gap", 5, 7)
+        again = manager.session_events(after=gap.cursor)
+    assert [event.cursor for event in await rest(late)] == [8, 9, 10, 11]
+    assert [event.cursor for event in await rest(again)] == [8, 9, 10, 11]
+
+
+async def test_g10_a_gap_is_gone_on_from_without_a_loss(store: Store) -> None:
+    """G10: a slow subscriber that comes back with the cursor of its gap misses nothing more."""
+    manager = store.manager(Echo(), event_buffer_size=4)
+    async with manager:
+        slow = manager.session_events()
+        session = await new_session(manager)
+        for number in range(3):
+            await session.send_message(f"{number}")
+        gap = await anext(slow)
+        assert (gap.type, gap.missed, gap.cursor) == ("gap", 3, 3)
+        again = manager.session_events(after=gap.cursor)
+    assert await rest(slow) == await rest(again)
+
+
+async def test_g10_a_cursor_of_another_process_is_refused(store: Store) -> None:
+    """A cursor that this manager never gave out is an error, not a silent loss."""
+    manager = store.manager(Echo())
+    async with manager:
+        manager.session_events()
+        await new_session(manager)
+        with pytest.raises(ConfigurationError, match="no cursor of this manager"):
+            manager.session_events(after=2)
+        with pytest.raises(InvalidMessageError, match="after"):
+            manager.session_events(after=-1)
+        with pytest.raises(ConfigurationError, match="did you mean 'session_created'"):
+            manager.session_events(types=["session_creatd"])
+        with pytest.raises(ConfigurationError, match="must be a list"):
+            manager.session_events(types="session_created")
+
+
+async def test_g10_a_subscriber_gets_the_events_of_one_user_only(store: Store) -> None:
+    """`user_id` filters, with the other filters."""
+    manager = store.manager(Echo())
+    async with manager:
+        of_bob = manager.session_events(user_id="bob")
+        archived = manager.session_events(user_id="bob", types=["session_archived"])
+        for user in ("ada", "bob"):
+            session = await manager.create_session(user, "openai", "m")
+            await session.send_message("Hello")
+            await session.archive()
+    assert {event.user_id for event in await rest(of_bob)} == {"bob"}
+    assert [event.type for event in await rest(archived)] == ["session_archived"]
 
 
 async def test_g10_a_subscriber_that_waits_is_woken_and_ends_with_the_manager(
