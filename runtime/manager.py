@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 
 from ..actors.decisions import CreateSession
-from ..actors.errors import ConfigurationError, InvalidMessageError, SessionNotFoundError
-from ..actors.model import EMPTY_JSON, SessionQuery, SessionStatus, StoredSession
+from ..actors.errors import ConfigurationError, SessionNotFoundError
+from ..actors.model import EMPTY_JSON, SessionStatus, StoredSession
 from ..actors.ports import NoGuests
-from ..actors.values import check_count, check_text
+from ..actors.values import check_count
 from ..actors.wait import current_backend
 from .health import Health, health_of
 from .host import Anchor, Host
+from .listing import Listing
+from .listing import check_id as _id
 from .session import Session
-from .views import RisingClock, now_us, to_us
+from .views import RisingClock, now_us
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from datetime import datetime
     from types import TracebackType
 
     from anyio.abc import TaskGroup
@@ -33,10 +34,8 @@ if TYPE_CHECKING:
     from .host import RuntimeStatistics
     from .inspection import SessionInspection
 
-_ID_BYTES = 500
 
-
-class Manager:
+class Manager(Listing):
     """All sessions of one storage, on one event loop at a time.
 
     Use it as `async with manager:`, which opens the storage at once and closes everything at the
@@ -218,34 +217,6 @@ class Manager:
         header.update(record)
         return Session(self._anchor, header)
 
-    async def get_user_sessions(
-        self,
-        user_id: str,
-        *,
-        status: SessionStatus | str | None = None,
-        since: datetime | None = None,
-        limit: int | None = None,
-    ) -> list[Session]:
-        """A user's sessions, newest first, at most `limit` (and `page_size`).
-
-        Args:
-            user_id: whose.
-            status: only those of this status; None: all but deleted ones.
-            since: only those with a commit at or after this; a naive datetime is local time.
-            limit: how many at most.
-        """
-        host = self._anchor.host
-        most = host.limits.page_size
-        wanted = check_count(limit, "limit")
-        query = SessionQuery(
-            user_id=_id(user_id, "user_id"),
-            status=None if status is None else _status(status),
-            active_since_us=None if since is None else to_us(since),
-            limit=most if wanted is None else min(wanted, most),
-        )
-        page = await host.runtime().storage.list_sessions(query)
-        return [self._handle(record) for record in page.records]
-
     # -------------------------------------------------------- guests and events
 
     def add_middleware(self, middleware: ISessionMiddleware) -> None:
@@ -328,29 +299,12 @@ class Manager:
         limit = host.limits.max_config_bytes
         return provider_config_text(given, provider, host.providers, max_bytes=limit)
 
-    def _handle(self, record: SessionRecord) -> Session:
-        header = self._anchor.host.header(record.session_id)
-        header.update(record)
-        return Session(self._anchor, header)
-
     async def _look_up(self, session_id: str) -> SessionRecord | None:
         runtime = self._anchor.host.runtime()
         state = runtime.supervisor.live_state(session_id)
         if state is None:
             state = await runtime.storage.load_now(session_id)
         return None if state is None else state.record
-
-
-def _id(value: object, what: str) -> str:
-    return check_text(value, what, max_bytes=_ID_BYTES)
-
-
-def _status(status: SessionStatus | str) -> SessionStatus:
-    try:
-        return SessionStatus(status)
-    except ValueError:
-        known = ", ".join(status.value for status in SessionStatus)
-        raise InvalidMessageError(f"no status {status!r}; there are {known}") from None
 
 
 def _present_record(state: StoredSession) -> SessionRecord:
