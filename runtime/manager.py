@@ -13,10 +13,10 @@ from ..actors.model import EMPTY_JSON, SessionStatus, StoredSession
 from ..actors.ports import NoGuests
 from ..actors.values import check_count
 from ..actors.wait import current_backend
-from .health import Health, health_of
 from .host import Anchor, Host
 from .listing import Listing
 from .listing import check_id as _id
+from .maintenance import Maintenance
 from .session import Session
 from .views import RisingClock, now_us
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
     from ..actors.limits import Limits
     from ..actors.model import SessionRecord
-    from ..actors.ports import Backup, IProvider, ISessionStorage, Verification
+    from ..actors.ports import IProvider, ISessionStorage
     from .events import EventStream
     from .guests import Guests, ISessionLifecycleHook, ISessionMiddleware
     from .host import RuntimeStatistics
     from .inspection import SessionInspection
 
 
-class Manager(Listing):
+class Manager(Maintenance, Listing):
     """All sessions of one storage, on one event loop at a time.
 
     Use it as `async with manager:`, which opens the storage at once and closes everything at the
@@ -107,42 +107,6 @@ class Manager(Listing):
         from .inspection import busy_sessions  # noqa: PLC0415 - not for every program
 
         return busy_sessions(self._anchor.host.runtime().supervisor, limit)
-
-    # -------------------------------------------------------- storage
-
-    async def health(self) -> Health:
-        """How the manager and its storage are, from what is known already.
-
-        Cheap, never raises, starts and waits for nothing: for readiness probes.
-        """
-        return health_of(self._anchor.host)
-
-    async def optimize_storage(self) -> None:
-        """Give freed space back and refresh the storage's statistics, while turns go on.
-
-        It works in small steps, between which commits pass. Raises StorageError.
-        """
-        await self._anchor.host.runtime().storage.optimize()
-
-    async def backup(self, path: str | os.PathLike[str]) -> Backup:
-        """Write all that is committed to a new file at `path`, while turns go on.
-
-        The file is complete, checked and synced when this returns, and is not there before. It
-        goes on when its caller is cancelled.
-
-        Raises:
-            ConfigurationError: the storage has no file, or something is at `path` already.
-            StorageError: it could not be written; nothing is left at `path`.
-        """
-        return await self._anchor.host.runtime().storage.backup(path)
-
-    async def verify_storage(self) -> Verification:
-        """Look for damage in everything that is stored, while turns go on.
-
-        It reads the whole storage, so it takes its time; nothing does it by itself.
-        Raises StorageError if it could not look.
-        """
-        return await self._anchor.host.runtime().storage.verify()
 
     # -------------------------------------------------------- sessions
 
