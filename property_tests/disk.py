@@ -40,6 +40,7 @@ _FAULTY_READS = {
     "load_unfinished": "unfinished",
     "read_messages": "messages",
     "list_sessions": "list",
+    "read_usage": "usage",
     "read_turn": "turn",
     "find_claim": "claim",
 }

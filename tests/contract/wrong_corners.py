@@ -8,13 +8,15 @@ import attrs
 from langswarm.core.session import InMemorySessionStorage as Good
 from langswarm.core.session.actors.model import Conflict, MessageQuery, SessionStatus
 
+from .wrong_storages import on_page
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langswarm.core.session.actors.model import (
         MessageRecord,
+        SessionPage,
         SessionQuery,
-        SessionRecord,
         SessionWrite,
         StoredSession,
     )
@@ -97,15 +99,16 @@ class ReturnsItsOwnList(Good):
 
 
 class FiltersTheFirstPageOnly(Good):
-    async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
+    async def list_sessions(self, query: SessionQuery) -> SessionPage:
         if query.before_key is not None:
             query = attrs.evolve(query, active_since_us=None)
         return await super().list_sessions(query)
 
 
 class ListsAHundredAtMost(Good):
-    async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
-        return (await super().list_sessions(query))[:100]
+    async def list_sessions(self, query: SessionQuery) -> SessionPage:
+        page = await super().list_sessions(query)
+        return on_page(page, page.records[:100])
 
 
 class ForgetsOpenTurnsOfArchivedSessions(Good):

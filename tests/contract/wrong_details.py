@@ -12,6 +12,8 @@ from langswarm.core.session import StorageError
 from langswarm.core.session.actors.model import Counters
 from langswarm.core.session.actors.ports import Backup, Verification
 
+from .wrong_storages import on_page
+
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
     from langswarm.core.session.actors.model import (
         MessageQuery,
         MessageRecord,
+        SessionPage,
         SessionQuery,
-        SessionRecord,
         SessionWrite,
         StoredSession,
     )
@@ -148,19 +150,19 @@ class FindsSomethingForUnknownKeys(Good):
 
 
 class IgnoresActivity(Good):
-    async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
+    async def list_sessions(self, query: SessionQuery) -> SessionPage:
         return await super().list_sessions(attrs.evolve(query, active_since_us=None))
 
 
 class TakesNoLimitForAll(Good):
-    async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
+    async def list_sessions(self, query: SessionQuery) -> SessionPage:
         return await super().list_sessions(attrs.evolve(query, limit=query.limit or 1000))
 
 
 class ListsHalfARecord(Good):
-    async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
-        found = await super().list_sessions(query)
-        return [attrs.evolve(record, provider_session_id=None) for record in found]
+    async def list_sessions(self, query: SessionQuery) -> SessionPage:
+        page = await super().list_sessions(query)
+        return on_page(page, [attrs.evolve(one, provider_session_id=None) for one in page.records])
 
 
 class ForgetsWhenOpenedTwice(Good):

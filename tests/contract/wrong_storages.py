@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING
 import anyio
 import attrs
 from langswarm.core.session import InMemorySessionStorage, StorageError
-from langswarm.core.session.actors.model import Committed, Conflict, MessageQuery, SessionStatus
+from langswarm.core.session.actors.model import (
+    Committed,
+    Conflict,
+    MessageQuery,
+    SessionPage,
+    SessionStatus,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from langswarm.core.session.actors.model import (
         MessageRecord,
@@ -23,6 +29,25 @@ if TYPE_CHECKING:
     from langswarm.core.session.actors.ports import WriteOutcome
 
 Good = InMemorySessionStorage
+
+
+def on_page(page: SessionPage, records: Iterable[SessionRecord]) -> SessionPage:
+    """The page with other records."""
+    return attrs.evolve(page, records=tuple(records))
+
+
+def cut(query: SessionQuery, found: Sequence[SessionRecord]) -> SessionPage:
+    """The page that was asked for, of all that there is."""
+    before = query.before_key
+    rest = [one for one in found if before is None or one.key < before]
+    page = tuple(rest[: query.limit])
+    return SessionPage(records=page, next_key=page[-1].key if 0 < len(page) < len(rest) else None)
+
+
+async def everything(storage: Good, query: SessionQuery) -> list[SessionRecord]:
+    """All that a good storage would find for the query."""
+    wide = attrs.evolve(query, before_key=None, limit=10_000)
+    return list((await Good.list_sessions(storage, wide)).records)
 
 
 class _Lenient(Good):
@@ -182,42 +207,42 @@ class NeverOverwritesDocuments(Good):
 
 
 class ListsOtherUsers(Good):
-    async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
+    async def list_sessions(self, query: SessionQuery) -> SessionPage:
         found = [
             record
             for user_id in self._by_user
-            if user_id.startswith(query.user_id)
-            for record in await Good.list_sessions(self, attrs.evolve(query, user_id=user_id))
+            if user_id.startswith(query.user_id or "")
+            for record in await everything(self, attrs.evolve(query, user_id=user_id))
         ]
-        return sorted(found, key=lambda record: -record.key)[: query.limit]
+        return cut(query, sorted(found, key=lambda record: -record.key))
 
 
 class ListsDeletedSessions(Good):
-    async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
+    async def list_sessions(self, query: SessionQuery) -> SessionPage:
         found = [
             record
             for status in (SessionStatus if query.status is None else [query.status])
-            for record in await Good.list_sessions(self, attrs.evolve(query, status=status))
+            for record in await everything(self, attrs.evolve(query, status=status))
         ]
-        return sorted(found, key=lambda record: -record.key)[: query.limit]
+        return cut(query, sorted(found, key=lambda record: -record.key))
 
 
 class ListsOldestFirst(Good):
-    async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
-        return list(reversed(await super().list_sessions(query)))
+    async def list_sessions(self, query: SessionQuery) -> SessionPage:
+        page = await super().list_sessions(query)
+        return on_page(page, page.records[::-1])
 
 
 class PagesByPosition(Good):
     """The usual OFFSET: what is made meanwhile moves all that is behind it."""
 
-    async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
-        everything = attrs.evolve(query, before_key=None, limit=10_000)
-        found = list(await super().list_sessions(everything))
+    async def list_sessions(self, query: SessionQuery) -> SessionPage:
+        found = await everything(self, query)
         if query.before_key is None:
             self._offset = 0
         page = found[self._offset : self._offset + query.limit]
         self._offset += len(page)
-        return page
+        return SessionPage(records=tuple(page), next_key=page[-1].key if page else None)
 
     _offset = 0
 

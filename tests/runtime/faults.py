@@ -14,11 +14,13 @@ if TYPE_CHECKING:
         MessageQuery,
         MessageRecord,
         Purge,
+        SessionPage,
         SessionQuery,
-        SessionRecord,
         SessionWrite,
         StoredSession,
         TurnRecord,
+        UsageQuery,
+        UsageReport,
     )
     from langswarm.core.session.actors.ports import WriteOutcome
 
@@ -76,8 +78,14 @@ class Faulty(ISessionStorage):
             raise self.read_error
         return await self.inner.read_messages(key, query)
 
-    async def list_sessions(self, query: SessionQuery) -> Sequence[SessionRecord]:
+    async def list_sessions(self, query: SessionQuery) -> SessionPage:
         return await self.inner.list_sessions(query)
+
+    async def read_usage(self, query: UsageQuery) -> UsageReport:
+        return await self.inner.read_usage(query)
+
+    async def erase_user(self, user_id: str) -> None:
+        await self.inner.erase_user(user_id)
 
     async def find_claim(self, scope: str, method: str, key: str) -> Claim | None:
         return await self.inner.find_claim(scope, method, key)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import anyio
 import pytest
 from langswarm.core.session import SessionError, StorageError, create_session_manager
-from langswarm.core.session.actors.model import SessionQuery
+from langswarm.core.session.actors.model import SessionPage, SessionQuery
 from langswarm.core.session.testing import (
     Backend,
     Crash,
@@ -213,7 +213,8 @@ def test_it_is_closed_until_it_is_opened(backend: Backend) -> None:
             assert caught.value.code == "closed"
             await storage.open()
             assert storage.health().is_open
-            assert await storage.list_sessions(SessionQuery(user_id="ada", limit=1)) == []
+            page = await storage.list_sessions(SessionQuery(user_id="ada", limit=1))
+            assert page == SessionPage()
             await storage.close()
 
     simulate(main, backend=backend, seed=1)

@@ -12,6 +12,7 @@ from langswarm.core.session.actors.model import (
     Purge,
     Role,
     SessionDocuments,
+    SessionQuery,
     SessionRecord,
     SessionWrite,
     StoredSession,
@@ -26,7 +27,7 @@ from langswarm.core.session.testing.storage_contract.case import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from langswarm.core.session.actors.ports import ISessionStorage
 
@@ -157,3 +158,30 @@ async def contents(storage: ISessionStorage, key: int, query: MessageQuery = ALL
 def ids_of(records: Iterable[SessionRecord]) -> list[str]:
     """The ids of a page."""
     return [record.session_id for record in records]
+
+
+async def walk(
+    storage: ISessionStorage,
+    query: SessionQuery,
+    between: Callable[[int], Awaitable[object]] | None = None,
+) -> list[list[SessionRecord]]:
+    """The pages of a list, to its end; `between` runs after each with its number."""
+    pages: list[list[SessionRecord]] = []
+    while True:
+        page = await storage.list_sessions(query)
+        found = list(page.records)
+        expect(f"at most {query.limit} sessions on a page", len(found) <= query.limit, found)
+        pages.append(found)
+        after, before = page.next_key, query.before_key
+        if after is None:
+            return pages
+        expect("a next_key that is below before_key", before is None or after < before, page)
+        query = attrs.evolve(query, before_key=after)
+        if between is not None:
+            await between(len(pages))
+
+
+async def listed(storage: ISessionStorage, limit: int = 9, **conditions: Any) -> list[str]:
+    """The ids of all sessions that match, however many pages they are on."""
+    pages = await walk(storage, SessionQuery(limit=limit, **conditions))
+    return [record.session_id for page in pages for record in page]

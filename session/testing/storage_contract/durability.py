@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from langswarm.core.session.actors.model import Conflict, SessionQuery, StoredSession
+from langswarm.core.session.actors.model import Conflict, StoredSession
 from langswarm.core.session.testing.storage_contract import promises
 from langswarm.core.session.testing.storage_contract.builders import (
     ALL,
@@ -15,7 +15,7 @@ from langswarm.core.session.testing.storage_contract.builders import (
     commit,
     contents,
     create,
-    ids_of,
+    listed,
     load_one,
     message,
     open_turn,
@@ -51,8 +51,8 @@ async def a_second_storage_finds_every_session_and_message(make: Make) -> None:
     for one in stored:
         found = list(await second.read_messages(one.record.key, ALL))
         expect_equal("the messages", found, messages)
-    listed = await second.list_sessions(SessionQuery(user_id="ann", limit=9))
-    expect_equal("the list", ids_of(listed), ["s2", "s1", "s0"])
+    found_ids = await listed(second, user_id="ann")
+    expect_equal("the list", found_ids, ["s2", "s1", "s0"])
 
 
 @part.unopened(promises.UNFINISHED)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.lowlevel
 from langswarm.core.session.actors.errors import ConfigurationError
-from langswarm.core.session.actors.model import MessageQuery, SessionQuery
+from langswarm.core.session.actors.model import MessageQuery, SessionQuery, UsageQuery
 from langswarm.core.session.actors.ports import StorageHealth
 from langswarm.core.session.testing.storage_contract import promises
 from langswarm.core.session.testing.storage_contract.builders import (
@@ -94,6 +94,8 @@ async def _refuses_every_call(storage: ISessionStorage) -> None:
         "load_unfinished": lambda: storage.load_unfinished(1),
         "read_messages": lambda: storage.read_messages(1, ALL),
         "list_sessions": lambda: storage.list_sessions(SessionQuery(user_id="ann", limit=1)),
+        "read_usage": lambda: storage.read_usage(UsageQuery(first_day=1, last_day=2)),
+        "erase_user": lambda: storage.erase_user("ann"),
         "read_turn": lambda: storage.read_turn(1, 1),
         "find_claim": lambda: storage.find_claim("s", "send_message", "k"),
         "sweep_claims": lambda: storage.sweep_claims(1, 1),

@@ -60,8 +60,8 @@ READ_MESSAGES = (
     "`seq` order."
 )
 LIST = (
-    f"{_PORT}.list_sessions: A page of a user's sessions, newest first: by key, which rises with "
-    "every new one."
+    f"{_PORT}.list_sessions: A page of sessions, newest first: by key, which rises with every new "
+    "one."
 )
 READ_TURN = (
     f"{_PORT}.read_turn: The turn of that number of the session `key`, open or closed; None: there "
@@ -101,8 +101,8 @@ NO_BACKUP = (
 VERIFY = f"{_PORT}.verify: Look at everything that is stored, while commits go on."
 
 WRITE_ORDER = (
-    "SessionWrite: Order within the write: clear, hide, insert messages, mark, turn, claim, "
-    "purges, session."
+    "SessionWrite: Order within the write: clear, hide, insert messages, mark, turns, claim, "
+    "purges, tags, usage, session, erase."
 )
 CLEAR = (
     "SessionWrite.clear_through_seq: Delete all messages up to this seq, hidden ones too; 0: none."
@@ -132,4 +132,4 @@ FOR_PROMPT = (
 OF_TURN = "MessageQuery.turn_no: Only messages of this turn."
 NOT_DELETED = "SessionQuery.status: None: all but the deleted ones."
 ACTIVE_SINCE = "SessionQuery.active_since_us: Inclusive, on the time of the last commit."
-BEFORE_KEY = "SessionQuery.before_key: Exclusive; the key of the last one of the page before."
+BEFORE_KEY = "SessionQuery.before_key: Exclusive; `next_key` of the page before."

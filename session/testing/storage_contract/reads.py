@@ -310,7 +310,7 @@ async def what_was_read_does_not_change_any_more(storage: ISessionStorage) -> No
         await storage.load(["s"]),
         await storage.read_messages(key, MessageQuery()),
         await storage.read_messages(key, ALL),
-        await storage.list_sessions(SessionQuery(user_id="ann", limit=9)),
+        (await storage.list_sessions(SessionQuery(user_id="ann", limit=9))).records,
         await storage.load_unfinished(9),
         await storage.load_purges(START_US, 9),
     ]

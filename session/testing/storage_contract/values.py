@@ -9,7 +9,6 @@ from langswarm.core.session.actors.model import (
     Counters,
     MessageQuery,
     SessionDocuments,
-    SessionQuery,
 )
 from langswarm.core.session.testing.storage_contract import promises
 from langswarm.core.session.testing.storage_contract.builders import (
@@ -18,7 +17,7 @@ from langswarm.core.session.testing.storage_contract.builders import (
     commit,
     contents,
     create,
-    ids_of,
+    listed,
     load_one,
     message,
     new,
@@ -129,8 +128,8 @@ async def ids_differ_by_every_character(storage: ISessionStorage) -> None:
     names = [None if stored is None else stored.record.session_id for stored in loaded]
     expect_equal("the sessions", names, list(_IDS))
     for name in _IDS:
-        listed = ids_of(await storage.list_sessions(SessionQuery(user_id=name, limit=9)))
-        expect_equal(f"the sessions of the user {name!r}", listed, [name])
+        found = await listed(storage, user_id=name)
+        expect_equal(f"the sessions of the user {name!r}", found, [name])
 
 
 @part.opened(promises.AS_GIVEN)
