@@ -37,9 +37,10 @@ def read_latencies(counted: str) -> tuple[int, ...]:
 
 def with_latency(counted: str, response_us: int) -> str:
     """The counts, separated by spaces, after one more turn; "" are none."""
-    counts = list(read_latencies(counted))
-    counts[bisect_left(LATENCY_BOUNDS_MS, response_us / 1000)] += 1
-    return " ".join(map(str, counts))
+    counts = counted.split() or ["0"] * _CLASSES
+    place = bisect_left(LATENCY_BOUNDS_MS, response_us / 1000)
+    counts[place] = str(int(counts[place]) + 1)
+    return " ".join(counts)
 
 
 def percentile_ms(latencies: Sequence[int], share: float) -> float:
