@@ -1,4 +1,4 @@
-"""Hooks that are ready to use: metrics, an audit log, alerts, slow turns, the last errors.
+"""Hooks that are ready to use: metrics, an audit log, alerts, slow turns, errors kept and logged.
 
 Each may serve several managers at once, and keeps no more than it says.
 """
@@ -6,6 +6,7 @@ Each may serve several managers at once, and keeps no more than it says.
 from __future__ import annotations
 
 import inspect
+import logging
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,12 +39,14 @@ __all__ = [
     "AlertHook",
     "AuditLogError",
     "AuditLogHook",
+    "ErrorLogHook",
     "ErrorTrackingHook",
     "Metrics",
     "MetricsHook",
     "SlowTurn",
     "SlowTurnHook",
     "TrackedError",
+    "log_alert",
     "needs_an_operator",
 ]
 
@@ -309,6 +312,56 @@ class AlertHook(ISessionLifecycleHook):
             called = self._callback(alert)
             if inspect.isawaitable(called):
                 await called
+
+
+def log_alert(alert: Alert) -> None:
+    """A callback for `AlertHook`: an error in the log "langswarm.core.session.alerts".
+
+    Its record has `session_id`, `kind` and `repeated`. The text of the error is not in it.
+    """
+    logging.getLogger("langswarm.core.session.alerts").error(
+        "%s in session %s; %d more since the alert before",
+        alert.kind,
+        alert.session_id,
+        alert.repeated,
+        extra={"session_id": alert.session_id, "kind": alert.kind, "repeated": alert.repeated},
+    )
+
+
+class ErrorLogHook(ISessionLifecycleHook):
+    """Logs every error of a session, with its class and its code.
+
+    Each record has `session_id` and `code` as attributes.
+
+    Args:
+        logger: a logger or its name; default "langswarm.core.session.errors".
+        level: of the records.
+        details: the text of the error and its traceback, too. They may quote what was sent.
+    """
+
+    def __init__(
+        self,
+        logger: logging.Logger | str = "langswarm.core.session.errors",
+        *,
+        level: int = logging.ERROR,
+        details: bool = False,
+    ) -> None:
+        self._logger = logging.getLogger(logger) if isinstance(logger, str) else logger
+        self._level = level
+        self._details = details
+
+    async def on_session_error(self, session_id: str, error: Exception) -> None:
+        """Log it."""
+        code = error_code(error)
+        self._logger.log(
+            self._level,
+            "%s in session %s%s",
+            code,
+            session_id,
+            f": {error}" if self._details else "",
+            exc_info=error if self._details else None,
+            extra={"session_id": session_id, "code": code},
+        )
 
 
 @attrs.frozen(kw_only=True)

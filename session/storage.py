@@ -9,6 +9,7 @@ from langswarm.core.session.actors.ports import ISessionStorage
 from langswarm.core.session.adapters.storage.memory import InMemorySessionStorage
 
 if TYPE_CHECKING:
+    import inspect
     from collections.abc import Callable, Mapping
 
     from langswarm.core.session.adapters.storage.sqlite import SQLiteSessionStorage
@@ -48,18 +49,40 @@ class StorageFactory:
 
         Raises ConfigurationError for an unknown name or keyword.
         """
+        factory = cls._factory(backend)
+        if config:
+            known = cls.parameters(backend)
+            if not any(each.kind is each.VAR_KEYWORD for each in known.values()):
+                from langswarm.core.session.runtime.config import (  # noqa: PLC0415 - rare
+                    refuse_unknown,
+                )
+
+                refuse_unknown(config, known, f"storage_config of the storage {backend!r}")
+        try:
+            return factory(**(config or {}))
+        except TypeError as error:
+            keys = ", ".join(config or {})
+            raise ConfigurationError(f"the storage {backend!r} refused {keys}: {error}") from None
+
+    @classmethod
+    def parameters(cls, backend: str) -> Mapping[str, inspect.Parameter]:
+        """What `config` of that storage may hold.
+
+        Raises ConfigurationError for an unknown name.
+        """
+        from inspect import signature  # noqa: PLC0415 - not for every program
+
+        return signature(cls._factory(backend)).parameters
+
+    @classmethod
+    def _factory(cls, backend: str) -> Callable[..., ISessionStorage]:
         found = cls._backends.get(backend)
         if found is None:
             raise ConfigurationError(
                 f"no storage {backend!r}; there are {', '.join(cls.list_backends())}. "
                 "Register another with StorageFactory.register_backend(name, factory)"
             )
-        try:
-            return found()(**(config or {}))
-        except TypeError as error:
-            raise ConfigurationError(
-                f"the storage {backend!r} refused {config!r}: {error}"
-            ) from None
+        return found()
 
     @classmethod
     def register_backend(cls, name: str, factory: Callable[..., ISessionStorage]) -> None:
