@@ -71,6 +71,14 @@ def facts_of(*facts: int | str | None) -> bytes:
     return b"".join(parts)
 
 
+def _labels_of(kind: RecordKind) -> tuple[tuple[str, bytes], ...]:
+    table = kind.table.encode()
+    return tuple(
+        (name, b"langswarm-session\0%c%s\0%s\0" % (FORMAT, table, name.encode()))
+        for name in kind.fields
+    )
+
+
 @attrs.frozen(eq=False)
 class RecordKind:
     """Which fields of a kind of record are sealed: those of `binary` are bytes, others text."""
@@ -79,7 +87,7 @@ class RecordKind:
     fields: tuple[str, ...] = attrs.field(validator=attrs.validators.max_len(MOST_FIELDS))
     binary: frozenset[str] = frozenset()
     _labels: tuple[tuple[str, bytes], ...] = attrs.field(
-        init=False, default=attrs.Factory(lambda self: _labels_of(self), takes_self=True)
+        init=False, default=attrs.Factory(_labels_of, takes_self=True)
     )
 
     def seal(
@@ -122,14 +130,6 @@ class RecordKind:
                     f"{key_id!r}"
                 ) from None
         return opened
-
-
-def _labels_of(kind: RecordKind) -> tuple[tuple[str, bytes], ...]:
-    table = kind.table.encode()
-    return tuple(
-        (name, b"langswarm-session\0%c%s\0%s\0" % (FORMAT, table, name.encode()))
-        for name in kind.fields
-    )
 
 
 def _shape(values: Sequence[object]) -> bytes:
