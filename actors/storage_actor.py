@@ -216,11 +216,16 @@ class StorageActor:
 
     async def load_now(self, session_id: str) -> StoredSession | None:
         """The session as committed, in the caller's task, without activating it."""
+        [found] = await self.load_many([session_id])
+        return found
+
+    async def load_many(self, session_ids: Sequence[str]) -> Sequence[StoredSession | None]:
+        """As `load_now`, for each of them."""
         await self.opened()
-        found = await _read(self._storage.load([session_id]))
-        if len(found) != 1:
+        found = await _read(self._storage.load(session_ids))
+        if len(found) != len(session_ids):
             raise load_failed("the storage gave another number of sessions")
-        return found[0]
+        return found
 
     async def optimize(self) -> None:
         """Let the storage tidy up, in the caller's task."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ..actors.model import EMPTY_JSON, MessageRecord, Role, SessionRecord
+from ..actors.usage import percentile_ms, read_latencies
 from ..actors.values import decode_object
 
 if TYPE_CHECKING:
@@ -240,7 +241,10 @@ class SessionContext(Mapping[str, Any]):
 
 @attrs.frozen(kw_only=True)
 class SessionMetrics:
-    """Lifetime figures of a session; clearing its history does not lower them."""
+    """Lifetime figures of a session; clearing its history does not lower them.
+
+    What the answers cost is estimated by `langswarm.core.session.costs.estimate_session_cost`.
+    """
 
     total_messages: int
     user_messages: int
@@ -254,6 +258,8 @@ class SessionMetrics:
     output_tokens: int
     avg_response_time_ms: float
     """Mean over completed turns, from the commit of the question to the answer; 0.0 if none."""
+    p95_response_time_ms: float
+    """95 % of the completed turns took no longer; rounded up to 50, 100, 200, 300, ... ms."""
     session_duration: timedelta
     """From creation to the last commit."""
 
@@ -282,6 +288,7 @@ def metrics_of(record: SessionRecord) -> SessionMetrics:
         input_tokens=counters.input_tokens,
         output_tokens=counters.output_tokens,
         avg_response_time_ms=counters.response_us / completed / 1000 if completed else 0.0,
+        p95_response_time_ms=percentile_ms(read_latencies(record.latencies), 0.95),
         session_duration=timedelta(microseconds=record.updated_us - record.created_us),
     )
 

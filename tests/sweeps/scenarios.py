@@ -110,6 +110,10 @@ async def _create_session(world: World) -> object:
     return await world.manager.create_session("ada", "scripted", "m", session_id="new")
 
 
+async def _search_sessions(world: World) -> object:
+    return await world.manager.search_sessions(user_id="ada", status="active")
+
+
 async def _use_the_created(world: World) -> None:
     await (await world.manager.get_session("new")).send_message("hello")
 
@@ -203,14 +207,19 @@ SCENARIOS = {
     "SessionManager.__aenter__": _manager("__aenter__", before=_start_anew, after=_find_sessions),
     "SessionManager.__aexit__": _manager("__aexit__", None, None, None, after=_restart),
     "SessionManager.aclose": _manager("aclose", after=_restart),
+    "SessionManager.archive_sessions": _manager("archive_sessions", ["s", "?"], after=_reopen),
     "SessionManager.backup": _manager("backup", "copy.db"),
     "SessionManager.create_session": Scenario(
         call=_create_session, again=(SessionExistsError,), after=_use_the_created
     ),
+    "SessionManager.delete_sessions": _manager("delete_sessions", ["s", "?"], unchecked=True),
+    "SessionManager.get_analytics": _manager("get_analytics"),
     "SessionManager.get_session": _manager("get_session", "s"),
     "SessionManager.get_user_sessions": _manager("get_user_sessions", "ada"),
     "SessionManager.health": _manager("health"),
     "SessionManager.optimize_storage": _manager("optimize_storage"),
+    "SessionManager.search_sessions": Scenario(call=_search_sessions),
+    "SessionManager.update_sessions": _manager("update_sessions", ["s", "?"], {"tags": ["t"]}),
     "SessionManager.verify_storage": _manager("verify_storage"),
 }
 
@@ -229,6 +238,7 @@ BESIDE = {
 EXCLUDED = {
     "Session.clear_messages": "history compared with sends: it deletes what was sent",
     "Session.delete": "history compared with sends: a deleted session cannot be read",
+    "SessionManager.delete_sessions": "history compared with sends: as Session.delete",
     "SessionManager.health": "cancelled: it never waits, so it has no point",
     "SessionManager.aclose": "faults: it ends each run that sweeps the faults of all others",
     "SessionManager.__aexit__": "faults: it is aclose()",
