@@ -353,7 +353,10 @@ class SessionQuery:
     metadata: tuple[tuple[str, str], ...] = ()
     """(key, JSON text of the value): the "metadata" of its config has all of these at the top."""
     text: str | None = None
-    """Words that one of its visible messages has, all of them: see `words_of`."""
+    """Words that one of its visible messages has, all of them: see `words_of`.
+
+    A text without words matches no session.
+    """
     active_since_us: int | None = None
     """Inclusive, on the time of the last commit."""
     idle_since_us: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ...actors.values import decode_object
 
@@ -13,13 +13,7 @@ if TYPE_CHECKING:
 
 def has_all(values: Mapping[str, Any], wanted: Iterable[tuple[str, str]]) -> bool:
     """Whether each wanted key has the value of that JSON text; 1 is not True, 1.0 is 1."""
-    for key, text in wanted:
-        if key not in values:
-            return False
-        value, asked = values[key], json.loads(text)
-        if value != asked or isinstance(value, bool) is not isinstance(asked, bool):
-            return False
-    return True
+    return all(key in values and _is_same(values[key], json.loads(text)) for key, text in wanted)
 
 
 def object_has_all(text: str, wanted: Iterable[tuple[str, str]]) -> bool:
@@ -29,5 +23,21 @@ def object_has_all(text: str, wanted: Iterable[tuple[str, str]]) -> bool:
 
 def config_has_all(config: str, wanted: Iterable[tuple[str, str]]) -> bool:
     """`has_all` for the "metadata" of a session's config."""
-    metadata: dict[str, Any] = decode_object(config).get("metadata") or {}
-    return has_all(metadata, wanted)
+    wanted = tuple(wanted)
+    if not wanted:
+        return True
+    metadata: object = decode_object(config).get("metadata")
+    return isinstance(metadata, dict) and has_all(cast("dict[str, Any]", metadata), wanted)
+
+
+def _is_same(value: object, other: object) -> bool:
+    """Equality of JSON values: Python's own takes true for 1, however deep."""
+    if isinstance(value, dict) and isinstance(other, dict):
+        first, second = cast("dict[str, Any]", value), cast("dict[str, Any]", other)
+        return first.keys() == second.keys() and all(
+            _is_same(first[key], second[key]) for key in first
+        )
+    if isinstance(value, list) and isinstance(other, list):
+        ones, others = cast("list[Any]", value), cast("list[Any]", other)
+        return len(ones) == len(others) and all(map(_is_same, ones, others))
+    return isinstance(value, bool) is isinstance(other, bool) and value == other

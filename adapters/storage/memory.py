@@ -302,6 +302,12 @@ def _refusal(entry: _Entry | None, write: SessionWrite) -> Conflict | StorageErr
         if message.seq <= last_seq:
             return _invalid(write, f"message {message.seq} is stored already")
         last_seq = message.seq
+    if write.past_turns:
+        turns = dict(turns)
+    for past in write.past_turns:
+        if past.turn_no in turns:
+            return _invalid(write, f"turn {past.turn_no} is stored already")
+        turns[past.turn_no] = past
     turn = write.turn
     if turn is not None and write.opens_turn == (turn.turn_no in turns):
         state = "stored already" if write.opens_turn else "not stored"

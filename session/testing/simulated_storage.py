@@ -119,6 +119,7 @@ class _Pages:
         # Invariant: done one after the other to an empty store, they make this one.
         self._changes: list[SessionWrite | _Change] = []
         self._synced = 0
+        self._is_read = True
 
     def writes(self) -> list[SessionWrite]:
         return [change for change in self._changes if isinstance(change, SessionWrite)]
@@ -129,7 +130,8 @@ class _Pages:
     async def open(self) -> None:
         """Read what is there."""
         await self.store.open()
-        if self._changes and not self.store.statistics().sessions:
+        if not self._is_read:
+            self._is_read = True
             for change in self._changes:
                 if isinstance(change, SessionWrite):
                     await self.store.commit([change])
@@ -161,6 +163,7 @@ class _Pages:
         self.storages.clear()
         del self._changes[self._synced :]
         self.store = InMemorySessionStorage()
+        self._is_read = False
 
 
 class SimulatedStorage(ISessionStorage):

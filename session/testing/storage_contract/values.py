@@ -128,8 +128,8 @@ async def ids_differ_by_every_character(storage: ISessionStorage) -> None:
     names = [None if stored is None else stored.record.session_id for stored in loaded]
     expect_equal("the sessions", names, list(_IDS))
     for name in _IDS:
-        found = await listed(storage, user_id=name)
-        expect_equal(f"the sessions of the user {name!r}", found, [name])
+        sessions = await listed(storage, user_id=name)
+        expect_equal(f"the sessions of the user {name!r}", sessions, [name])
 
 
 @part.opened(promises.AS_GIVEN)
