@@ -66,17 +66,24 @@ def _on_busy(key: str, value: object) -> object:
     return value
 
 
+def _metadata(key: str, value: object) -> object:
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"session_config[{key!r}] must be a mapping, not {value!r}")
+    return dict(cast("Mapping[object, object]", value))
+
+
 _KEYS: dict[str, Callable[[str, object], object]] = {
     "name": _text(_NAME_BYTES),
     "description": _text(_DESCRIPTION_BYTES),
     "tags": _tags,
     "max_messages": _messages,
     "on_busy": _on_busy,
+    "metadata": _metadata,
 }
 
 
 def session_config_text(given: object, *, max_bytes: int, none_removes: bool = False) -> str:
-    """The JSON text of a session_config: name, description, tags, max_messages, on_busy.
+    """The JSON text of a session_config: name, description, tags, metadata and others.
 
     With `none_removes`, None as a value is kept: it takes the key back to its default.
     """

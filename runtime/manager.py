@@ -127,8 +127,8 @@ class Manager(Maintenance, Listing):
             user_id: whose session it is.
             provider: the name of one of the manager's providers.
             model: what the provider is asked for.
-            session_config: name, description, tags, max_messages (how much of the history the
-                provider sees; default 100).
+            session_config: name, description, tags, metadata (JSON values to search for),
+                max_messages (how much of the history the provider sees; default 100).
             provider_config: JSON values for the provider. They are stored: no keys in here. And
                 `fallbacks`: a list of up to 10 (provider, model) or (provider, model,
                 provider_config), asked in this order while the provider is overloaded or cannot be

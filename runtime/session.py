@@ -400,6 +400,7 @@ class Session:
         end_time: datetime | None = None,
         after: int | None = None,
         before: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
     ) -> list[SessionMessage]:
         """The newest `limit` messages that match, in chronological order (by `seq`).
 
@@ -410,6 +411,7 @@ class Session:
             end_time: before this.
             after: only those with a greater `seq`; None: from the first one.
             before: only those with a smaller `seq`; None: to the last one.
+            metadata: only those whose metadata has all of these at its top: equal JSON values.
         """
         start = start_time if start_time is not None else since
         query = MessageQuery(
@@ -419,6 +421,7 @@ class Session:
             until_us=None if end_time is None else to_us(end_time),
             after_seq=check_count(after, "after") or 0,
             before_seq=check_count(before, "before"),
+            metadata=self._wanted_metadata(metadata),
         )
         return [view_of(self.session_id, record) for record in await self._read(query)]
 
@@ -474,7 +477,7 @@ class Session:
     async def update_config(self, changes: Mapping[str, Any], /) -> dict[str, Any]:
         """Change session_config keys; None takes one back to its default.
 
-        There are name, description, tags, max_messages and on_busy.
+        There are name, description, tags, metadata (as a whole), max_messages and on_busy.
 
         Returns the whole config. Raises ConfigurationError for unknown keys and wrong values.
         """
@@ -560,6 +563,13 @@ class Session:
             return EMPTY_JSON
         limit = self._anchor.host.limits.max_metadata_bytes
         return encode_object(metadata, "metadata", max_bytes=limit)
+
+    def _wanted_metadata(self, metadata: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:
+        if metadata is None:
+            return ()
+        from .session_list import wanted_metadata  # noqa: PLC0415 - not for every program
+
+        return wanted_metadata(metadata, self._anchor.host.limits.max_metadata_bytes)
 
     def _present_message(self, record: MessageRecord) -> SessionMessage:
         return view_of(self.session_id, record)

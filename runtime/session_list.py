@@ -73,7 +73,7 @@ def query_of(
         model=None if model is None else check_id(model, "model"),
         status=None if status is None else _status(status),
         text=None if text is None else _words(text),
-        metadata=() if metadata is None else _metadata(metadata, max_bytes),
+        metadata=() if metadata is None else wanted_metadata(metadata, max_bytes),
         active_since_us=None if since is None else moment_us(since, "since"),
     )
 
@@ -116,7 +116,8 @@ def _words(text: object) -> str:
     return cast("str", text)
 
 
-def _metadata(metadata: object, max_bytes: int) -> tuple[tuple[str, str], ...]:
+def wanted_metadata(metadata: object, max_bytes: int) -> tuple[tuple[str, str], ...]:
+    """What metadata must have at its top, as queries have it: (key, JSON text of the value)."""
     encode_object(metadata, "metadata", max_bytes=max_bytes)
     values = cast("Mapping[str, Any]", metadata)
     if len(values) > _MAX_KEYS:

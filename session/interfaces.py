@@ -5,11 +5,14 @@ from __future__ import annotations
 from langswarm.core.session.actors.mailbox import Ticket, TicketState
 from langswarm.core.session.actors.model import Role, SessionStatus
 from langswarm.core.session.actors.ports import Backup, ISessionStorage, StorageHealth, Verification
+from langswarm.core.session.runtime.analytics import DailyUsage, SessionAnalytics, UsageFigures
+from langswarm.core.session.runtime.batches import BatchResult
 from langswarm.core.session.runtime.events import SessionEvent
 from langswarm.core.session.runtime.guests import ISessionLifecycleHook, ISessionMiddleware
 from langswarm.core.session.runtime.health import Health
 from langswarm.core.session.runtime.inspection import RunningTurn, SessionInspection
 from langswarm.core.session.runtime.session import Session
+from langswarm.core.session.runtime.session_list import SessionList
 from langswarm.core.session.runtime.turn_stream import (
     TurnCompleted,
     TurnEvent,
@@ -27,6 +30,8 @@ ISession = Session
 
 __all__ = [
     "Backup",
+    "BatchResult",
+    "DailyUsage",
     "Health",
     "ISession",
     "ISessionLifecycleHook",
@@ -34,9 +39,11 @@ __all__ = [
     "ISessionStorage",
     "Role",
     "RunningTurn",
+    "SessionAnalytics",
     "SessionContext",
     "SessionEvent",
     "SessionInspection",
+    "SessionList",
     "SessionMessage",
     "SessionMetrics",
     "SessionStatus",
@@ -51,5 +58,6 @@ __all__ = [
     "TurnStream",
     "TurnText",
     "TurnUsage",
+    "UsageFigures",
     "Verification",
 ]
