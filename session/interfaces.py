@@ -23,6 +23,7 @@ from langswarm.core.session.runtime.turn_stream import (
     TurnText,
     TurnUsage,
 )
+from langswarm.core.session.runtime.user_view import UserSessions
 from langswarm.core.session.runtime.views import SessionContext, SessionMessage, SessionMetrics
 
 # There is one implementation, so the guide's name for the interface is another name for it.
@@ -59,5 +60,6 @@ __all__ = [
     "TurnText",
     "TurnUsage",
     "UsageFigures",
+    "UserSessions",
     "Verification",
 ]
