@@ -81,11 +81,14 @@ class Rewind:
 
 
 @attrs.frozen(kw_only=True)
-class AppendSystemMessage:
-    """Add a system message to the history, without a turn."""
+class AppendMessage:
+    """Add a message to the history, without a turn."""
 
     content: str
+    role: Role = Role.SYSTEM
     metadata: str = EMPTY_JSON
+    created_us: int | None = None
+    """What its time is said to be; None: when it is added. The order is by `seq` all the same."""
     claim: ClaimKey | None = None
 
 
@@ -129,7 +132,7 @@ Command = (
     | SendMessage
     | RetryTurn
     | Rewind
-    | AppendSystemMessage
+    | AppendMessage
     | UpdateContext
     | UpdateConfig
     | ChangeStatus
@@ -204,12 +207,13 @@ def _auto_archive_seconds(config: Mapping[str, Any]) -> int:
     return math.ceil(config.get("auto_archive_after") or 0)
 
 
-def append_system(state: StoredSession, command: AppendSystemMessage, now_us: int) -> SessionWrite:
+def append(state: StoredSession, command: AppendMessage, now_us: int) -> SessionWrite:
     """One more message, no turn; a provider's own conversation does not know of it: dirty."""
     check_writable(state)
     record = state.record
     seq = record.last_seq + 1
-    counters = changed(record.counters, system_messages=record.counters.system_messages + 1)
+    counted = f"{command.role.value}_messages"
+    counters = changed(record.counters, **{counted: getattr(record.counters, counted) + 1})
     after = next_record(
         state,
         now_us,
@@ -220,10 +224,10 @@ def append_system(state: StoredSession, command: AppendSystemMessage, now_us: in
     )
     message = MessageRecord(
         seq=seq,
-        role=Role.SYSTEM,
+        role=command.role,
         content=command.content,
         metadata=command.metadata,
-        created_us=now_us,
+        created_us=now_us if command.created_us is None else command.created_us,
     )
     return SessionWrite(
         expected_revision=record.revision,
@@ -310,7 +314,7 @@ def clear_messages(state: StoredSession, command: ClearMessages, now_us: int) ->
 
 
 _PLAIN: dict[type[object], Callable[[StoredSession, Any, int], SessionWrite | None]] = {
-    AppendSystemMessage: append_system,
+    AppendMessage: append,
     UpdateContext: update_context,
     UpdateConfig: update_config,
     ChangeStatus: change_status,

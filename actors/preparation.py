@@ -13,7 +13,7 @@ import attrs
 
 from .branches import check_replay
 from .decisions import (
-    AppendSystemMessage,
+    AppendMessage,
     CreateSession,
     RetryTurn,
     Rewind,
@@ -69,7 +69,7 @@ async def prepare(
         return await _last_turn(storage, state, command)
     if isinstance(command, Rewind):
         return VisibleAfter(count=await _count_after(storage, state, command.to_seq))
-    if isinstance(command, SendMessage | AppendSystemMessage | UpdateContext):
+    if isinstance(command, SendMessage | AppendMessage | UpdateContext):
         return await _repeated(storage, state, command)
     return None
 
@@ -90,14 +90,14 @@ async def _created(storage: StorageActor, command: CreateSession) -> Prepared:
 async def _repeated(
     storage: StorageActor,
     state: StoredSession,
-    command: SendMessage | AppendSystemMessage | UpdateContext,
+    command: SendMessage | AppendMessage | UpdateContext,
 ) -> Prepared:
     found = await _claimed(storage, command)
     if found is None:
         return None
     if isinstance(command, UpdateContext):
         return Repeated(value=state)
-    if isinstance(command, AppendSystemMessage):
+    if isinstance(command, AppendMessage):
         message = await _message(storage, state, found.result)
         if message is None:
             raise TurnNotFoundError(state.record.session_id, None)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from .answer import describe
 from .branches import rewind
 from .decisions import (
-    AppendSystemMessage,
+    AppendMessage,
     ChangeStatus,
     ClearMessages,
     CreateSession,
@@ -47,6 +47,7 @@ from .mailbox import Mailbox, Ticket
 from .model import (
     Committed,
     Conflict,
+    Role,
     SessionStatus,
     StoredSession,
     changed,
@@ -77,7 +78,6 @@ DEFAULT_MAX_MESSAGES = 100
 _TURNS = frozenset((SendMessage, RetryTurn))
 _NOTICES: dict[type[object], str] = {
     CreateSession: "session_created",
-    AppendSystemMessage: "message_sent",
     UpdateContext: "context_updated",
     UpdateConfig: "config_updated",
     ClearMessages: "messages_cleared",
@@ -283,7 +283,7 @@ class SessionActor:
     ) -> None:
         if isinstance(end, StoredSession):
             context = ticket.context
-            appended = isinstance(ticket.command, AppendSystemMessage)
+            appended = isinstance(ticket.command, AppendMessage)
             ticket.succeed(write.messages[0] if appended else end)
             self._told(ticket.command, context, write, end)
         else:
@@ -304,9 +304,11 @@ class SessionActor:
             return
         if isinstance(command, ChangeStatus):
             kind = _STATUS_NOTICES[command.status]
+        elif isinstance(command, AppendMessage):
+            kind = "message_received" if command.role is Role.ASSISTANT else "message_sent"
         else:
             kind = _NOTICES[type(command)]
-        message = write.messages[0] if isinstance(command, AppendSystemMessage) else None
+        message = write.messages[0] if isinstance(command, AppendMessage) else None
         system.guests.publish(Notice(kind=kind, record=after.record, message=message), context)
 
     # -------------------------------------------------------- commits

@@ -15,7 +15,8 @@ import anyio
 import attrs
 from figures import Meter
 from langswarm.core.session import SQLiteSessionStorage
-from langswarm.core.session.actors.decisions import AppendSystemMessage, append_system
+from langswarm.core.session.actors.decisions import AppendMessage
+from langswarm.core.session.actors.decisions import append as append_message
 from langswarm.core.session.actors.executor import Executor
 from langswarm.core.session.actors.limits import Limits
 from langswarm.core.session.actors.model import Committed
@@ -94,7 +95,7 @@ def _chain(number: int, state: StoredSession, count: int) -> list[SessionWrite]:
 def append(number: int, state: StoredSession, now_us: int) -> SessionWrite:
     """The smallest write with a message: one row is added, the session's own row changes."""
     content = text(number, state.record.last_seq + 1)
-    return append_system(state, AppendSystemMessage(content=content), now_us)
+    return append_message(state, AppendMessage(content=content), now_us)
 
 
 def _rows(write: SessionWrite) -> tuple[Row, Row]:

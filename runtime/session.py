@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio.lowlevel
 
 from ..actors.decisions import (
-    AppendSystemMessage,
+    AppendMessage,
     ChangeStatus,
     ClearMessages,
     RetryTurn,
@@ -45,6 +45,7 @@ from .views import (
     SessionContext,
     SessionMessage,
     SessionMetrics,
+    checked_us,
     metrics_of,
     to_datetime,
     to_us,
@@ -387,7 +388,44 @@ class Session:
         check_text(content, "the message", max_bytes=limits.max_message_bytes)
         text = self._metadata(metadata)
         claim = self._claim("send_system_message", idempotency_key, content, text)
-        command = AppendSystemMessage(content=content, metadata=text, claim=claim)
+        command = AppendMessage(content=content, metadata=text, claim=claim)
+        return await self._submit(command, self._present_message)
+
+    async def add_message(
+        self,
+        role: Role | str,
+        content: str,
+        *,
+        timestamp: datetime | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> SessionMessage:
+        """Add a message that was written elsewhere, without a turn; returns it stored.
+
+        It takes its place among the sends, so the history is in the order of the calls whatever
+        `timestamp` says, and the next turn's prompt has it. No provider is asked and no middleware
+        sees it; hooks and events tell it.
+
+        Args:
+            role: "user", "assistant" or "system".
+            content: up to `max_message_bytes` bytes of UTF-8; "" is allowed, and no provider is
+                shown what is blank.
+            timestamp: when it was written; a naive datetime is local time. None: now.
+            metadata: JSON values stored with it, at most `max_metadata_bytes`.
+            idempotency_key: the same key and arguments add one message, also after a restart (G7).
+
+        Raises:
+            InvalidMessageError: a value that cannot be stored.
+            IdempotencyConflictError: the key was used for another message before.
+        """
+        limits = self._anchor.host.limits
+        check_text(content, "the message", max_bytes=limits.max_message_bytes, empty=True)
+        text = self._metadata(metadata)
+        kind, at = _role(role), None if timestamp is None else checked_us(timestamp, "timestamp")
+        claim = self._claim("add_message", idempotency_key, kind.value, content, text, str(at))
+        command = AppendMessage(
+            content=content, role=kind, metadata=text, created_us=at, claim=claim
+        )
         return await self._submit(command, self._present_message)
 
     async def get_messages(

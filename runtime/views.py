@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from ..actors.errors import InvalidMessageError
 from ..actors.model import EMPTY_JSON, MessageRecord, Role, SessionRecord
 from ..actors.usage import percentile_ms, read_latencies
 from ..actors.values import decode_object
@@ -33,6 +34,19 @@ def to_us(moment: datetime) -> int:
 
     epoch = datetime.fromtimestamp(0, UTC)
     return (moment.astimezone(UTC) - epoch) // timedelta(microseconds=1)
+
+
+def checked_us(moment: object, what: str) -> int:
+    """As `to_us`, of whatever a caller gave. Raises InvalidMessageError that names `what`."""
+    from datetime import datetime  # noqa: PLC0415 - see the module's docstring
+
+    if not isinstance(moment, datetime):
+        kind = type(moment).__name__
+        raise InvalidMessageError(f"{what} must be a datetime, not a {kind}")
+    try:
+        return to_us(moment)
+    except (ValueError, OverflowError, OSError) as error:
+        raise InvalidMessageError(f"{what}={moment!r} has no place in UTC: {error}") from None
 
 
 def now_us() -> int:

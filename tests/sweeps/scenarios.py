@@ -182,6 +182,7 @@ async def _fall_back(world: World) -> object:
 
 
 SCENARIOS = {
+    "Session.add_message": _session("add_message", "system", "from elsewhere"),
     "Session.archive": _session("archive", after=_reopen),
     "Session.clear_messages": _session("clear_messages", unchecked=True),
     "Session.delete": _session("delete", again=(SessionNotFoundError,), unchecked=True),
