@@ -21,6 +21,7 @@ StorageCode = Literal[
     "busy",
     "full",
     "corrupt",
+    "key",
     "foreign",
     "closed",
     "failed_sync",

@@ -82,9 +82,9 @@ class RingKey:
         """May be stored: no key can be found from it."""
         self.__tags = _derived(key, "tags", KEY_BYTES)
 
-    def hash_tag(self, tag: str) -> str:
+    def hash_tag(self, tag: str) -> bytes:
         """What stands for a tag: the same for the same tag, and nothing without the key."""
-        return hmac.digest(self.__tags, tag.encode(), "sha256")[:_TAG_BYTES].hex()
+        return hmac.digest(self.__tags, tag.encode(), "sha256")[:_TAG_BYTES]
 
     def __repr__(self) -> str:
         return f"RingKey({self.key_id!r}, {_MASK})"
@@ -138,7 +138,7 @@ class KeyRing:
             raise MissingKeyError(key_id or "")
         return found
 
-    def hashes_of_tag(self, tag: str) -> list[str]:
+    def hashes_of_tag(self, tag: str) -> list[bytes]:
         """What may stand for a tag: what each of the keys makes of it, the current one first."""
         keys = sorted(self.__keys.values(), key=lambda key: key is not self.current)
         return [key.hash_tag(tag) for key in keys]

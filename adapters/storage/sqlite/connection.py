@@ -16,17 +16,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import aiosqlite
 
 from ....actors.errors import StorageError
 from .mapping import is_broken_handle
 from .place import uri_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 T = TypeVar("T")
 
@@ -50,8 +48,8 @@ class _Job(Generic[T]):
         self.result: T | None = None
 
 
-class JobConnection(sqlite3.Connection):
-    """What a job is given."""
+class DoubtsItself:
+    """What a job may say of its connection."""
 
     is_doubtful = False
     """Whether the next job needs another one."""
@@ -63,6 +61,14 @@ class JobConnection(sqlite3.Connection):
             self.is_doubtful = True
 
 
+class JobConnection(DoubtsItself, sqlite3.Connection):
+    """What a job is given."""
+
+
+Connect = Callable[..., JobConnection]
+"""Makes a connection, as `JobConnection` itself does."""
+
+
 class _Shell:
     """What aiosqlite takes for the connection: it commits, which runs a job, and closes."""
 
@@ -72,10 +78,11 @@ class _Shell:
         jobs: deque[_Job[Any]],
         check: Callable[[], None],
         set_up: Callable[[sqlite3.Connection], object],
+        connect: Connect,
         **kwargs: Any,
     ) -> None:
         self._jobs = jobs
-        self._connect = partial(JobConnection, *args, **kwargs)
+        self._connect = partial(connect, *args, **kwargs)
         self._check = check
         self._set_up = set_up
         self.reopened = 0
@@ -143,6 +150,7 @@ class Connection:
         busy_seconds: float,
         check: Callable[[], None],
         set_up: Callable[[sqlite3.Connection], object],
+        connect: Connect = JobConnection,
     ) -> None:
         """Connect to a file that exists; `set_up` runs now and whenever it is connected anew.
 
@@ -150,7 +158,9 @@ class Connection:
         """
 
         def make(*args: Any, **kwargs: Any) -> Any:
-            self._shell = _Shell(*args, jobs=self._jobs, check=check, set_up=set_up, **kwargs)
+            self._shell = _Shell(
+                *args, jobs=self._jobs, check=check, set_up=set_up, connect=connect, **kwargs
+            )
             return self._shell
 
         self._driver = await aiosqlite.connect(

@@ -46,6 +46,7 @@ def copy(
     path: str,
     *,
     watch: Callable[[], None] = lambda: None,
+    connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
 ) -> int:
     """Copy what is committed to `path`, replacing what is there; returns the size in bytes.
 
@@ -57,8 +58,10 @@ def copy(
         _discard(partial)  # what a kill has left
         descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            _fill(source, partial, descriptor, watch)
-            _check(partial)
+            with contextlib.closing(_connected(partial, connect)) as target:
+                _fill(source, target, descriptor, watch)
+            with contextlib.closing(_connected(partial, connect)) as target:
+                _check(target)
             os.fsync(descriptor)
             size = os.fstat(descriptor).st_size
             watch()
@@ -83,15 +86,21 @@ def _discard(partial: str) -> None:
             os.unlink(name)  # noqa: PTH108 - a str all along
 
 
+def _connected(partial: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Connection:
+    return connect(uri_of(partial, "mode=rw"), uri=True, isolation_level=None)
+
+
 def _fill(
-    source: sqlite3.Connection, partial: str, descriptor: int, watch: Callable[[], None]
+    source: sqlite3.Connection,
+    target: sqlite3.Connection,
+    descriptor: int,
+    watch: Callable[[], None],
 ) -> None:
     def step(status: int, remaining: int, total: int) -> None:
         del status, remaining, total
         os.fsync(descriptor)
         watch()
 
-    target = sqlite3.connect(uri_of(partial, "mode=rw"), uri=True, isolation_level=None)
     source.execute("BEGIN")
     try:
         source.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()  # the snapshot begins
@@ -99,19 +108,14 @@ def _fill(
         target.execute("PRAGMA synchronous = OFF")
         source.backup(target, pages=SLICE_PAGES, progress=step)
     finally:
-        target.close()
         source.execute("COMMIT")
 
 
-def _check(partial: str) -> None:
-    """Open it as it will be opened, as a single file without a -wal."""
-    target = sqlite3.connect(uri_of(partial, "mode=rw"), uri=True, isolation_level=None)
-    try:
-        target.execute("PRAGMA journal_mode = DELETE")
-        (application_id,) = target.execute("PRAGMA application_id").fetchone()
-        problems = [text for (text,) in target.execute("PRAGMA quick_check(5)")]
-    finally:
-        target.close()
+def _check(target: sqlite3.Connection) -> None:
+    """As it will be opened, as a single file without a -wal."""
+    target.execute("PRAGMA journal_mode = DELETE")
+    (application_id,) = target.execute("PRAGMA application_id").fetchone()
+    problems = [text for (text,) in target.execute("PRAGMA quick_check(5)")]
     if application_id != APPLICATION_ID:
         raise StorageError(
             "what was copied is not one of this program's databases; nothing is left of the copy",
