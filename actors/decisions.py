@@ -9,7 +9,7 @@ loop, so all of it is tested without one.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
@@ -127,6 +127,25 @@ class Barrier:
     """Change nothing; its ticket is settled once all that was before it is done."""
 
 
+class OwnDecision:
+    """A command that decides itself: those that few programs need are in files of their own.
+
+    Its ticket gets the session as it is then, None if there was nothing to do.
+    """
+
+    passes_quarantine: ClassVar[bool] = False
+    """Whether it may be done to a session that is quarantined."""
+
+    @property
+    def notice(self) -> str | None:
+        """What guests are told once it is done; None: nothing."""
+        return None
+
+    def decide(self, state: StoredSession, now_us: int) -> SessionWrite | None:
+        """The write; None: there is nothing to do."""
+        raise NotImplementedError
+
+
 Command = (
     CreateSession
     | SendMessage
@@ -138,6 +157,7 @@ Command = (
     | ChangeStatus
     | ClearMessages
     | Barrier
+    | OwnDecision
 )
 
 
@@ -333,6 +353,8 @@ def decide(
         write: SessionWrite | None = create(session_id, command, now_us)
     elif state is None:
         raise SessionNotFoundError(session_id)
+    elif isinstance(command, OwnDecision):
+        write = command.decide(state, now_us)
     else:
         write = _PLAIN[type(command)](state, command, now_us)
     claim: ClaimKey | None = getattr(command, "claim", None)

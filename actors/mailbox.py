@@ -253,6 +253,19 @@ class Mailbox:
         if len(self._queue) > 2 * self.size + 32:
             self._queue = deque(t for t in self._queue if t.state is TicketState.QUEUED)
 
+    def refuse_all_but(
+        self, kept: type[object], refusal: Callable[[str | None], Exception]
+    ) -> None:
+        """Settle everything that is queued but commands of the type `kept`, which stay in order."""
+        queue, self._queue = self._queue, deque()
+        self.size = 0
+        for ticket in queue:
+            if not isinstance(ticket.command, kept):
+                ticket.fail(refusal(getattr(ticket.command, "content", None)))
+            elif ticket.state is TicketState.QUEUED:
+                self._queue.append(ticket)
+                self.size += 1
+
     def close(self, refusal: Callable[[str | None], Exception]) -> None:
         """Settle everything that is queued: no caller is left waiting.
 

@@ -57,14 +57,16 @@ def outcome_found(write: SessionWrite, stored: StoredSession | None, cause: obje
     """What reading back tells of a write whose commit ended with `cause`."""
     meant = write.after.record
     there = stored.record if stored is not None else None
-    if (
+    if write.erases:
+        # it was there when this was decided, and nobody else deletes it
+        if there is None:
+            return Committed(meant.key)
+    elif (
         there is not None
         and there.revision == meant.revision
         and (there.created_us, there.user_id) == (meant.created_us, meant.user_id)
     ):
         return Committed(there.key)
-    if there is None and write.erases:
-        return Committed(meant.key)
     revision = there.revision if there is not None else 0
     if revision == write.expected_revision:
         text = f"the write was not stored: {cause!r}"

@@ -23,6 +23,7 @@ from .decisions import (
     ChangeStatus,
     ClearMessages,
     CreateSession,
+    OwnDecision,
     RetryTurn,
     Rewind,
     SendMessage,
@@ -273,7 +274,7 @@ class SessionActor:
             # Nothing to write is success only where what was read is sure to last (G3).
             if self.system.storage.stopped_by is not None:
                 raise again(self.system.storage.stopped_by)
-            ticket.succeed(self.state)
+            ticket.succeed(None if isinstance(command, OwnDecision) else self.state)
             return
         self._step = ticket
         self.submit_write(write, partial(self._command_ended, ticket, write))
@@ -286,6 +287,10 @@ class SessionActor:
             appended = isinstance(ticket.command, AppendMessage)
             ticket.succeed(write.messages[0] if appended else end)
             self._told(ticket.command, context, write, end)
+            if write.purges:
+                self.system.purger.queued()
+            if write.erases:
+                self.refuse_waiting()
         else:
             ticket.fail(end)
             # A failed creation leaves nothing to hold; what is queued behind it needs a look.
@@ -296,18 +301,23 @@ class SessionActor:
         self, command: object, context: Context, write: SessionWrite, after: StoredSession
     ) -> None:
         system = self.system
-        if write.clear_through_seq or write.hides or isinstance(command, UpdateConfig):
+        changed_all = write.clear_through_seq or write.hides or write.erases
+        if changed_all or isinstance(command, UpdateConfig):
             system.windows.drop(self.session_id)
         elif write.messages:
             self._extend_window(*write.messages)
         if not system.guests.is_listening:
             return
-        if isinstance(command, ChangeStatus):
+        if isinstance(command, OwnDecision):
+            kind = command.notice
+        elif isinstance(command, ChangeStatus):
             kind = _STATUS_NOTICES[command.status]
         elif isinstance(command, AppendMessage):
             kind = "message_received" if command.role is Role.ASSISTANT else "message_sent"
         else:
             kind = _NOTICES[type(command)]
+        if kind is None:
+            return
         message = write.messages[0] if isinstance(command, AppendMessage) else None
         system.guests.publish(Notice(kind=kind, record=after.record, message=message), context)
 
@@ -348,8 +358,12 @@ class SessionActor:
         after = write.after
         if after.record.key != outcome.key:
             after = changed(after, record=changed(after.record, key=outcome.key))
-        self.state = after
-        self.system.header_changed(after.record)
+        if write.erases:
+            self.state = None
+            self.system.session_erased(after.record)
+        else:
+            self.state = after
+            self.system.header_changed(after.record)
         return after
 
     def _refused(
@@ -547,6 +561,16 @@ class SessionActor:
         """Answer everything that waits; `refusal` makes an error from the content handed back."""
         if self._mailbox is not None:
             self._mailbox.close(refusal)
+
+    def refuse_waiting(self) -> None:
+        """The session goes for good: what waits for it finds none. Creations wait for their turn.
+
+        They are of another session, which may have the id once this one is gone.
+        """
+        if self._mailbox is not None:
+            self._mailbox.refuse_all_but(
+                CreateSession, lambda _: SessionNotFoundError(self.session_id)
+            )
 
     def crash(self, error: Exception) -> None:
         """The actor failed: at the end of the step it starts anew from the storage (G14)."""

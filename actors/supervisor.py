@@ -20,7 +20,7 @@ import logging
 import math
 from collections import OrderedDict
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 import attrs
@@ -73,21 +73,35 @@ OnBusy = Literal["queue", "reject", "interrupt"]
 _EVICTIONS_PER_TICK = 500
 
 
+class Chore(Protocol):
+    """Something that is done from time to time."""
+
+    @property
+    def due(self) -> float | None:
+        """When to check, on the clock of the event loop; None: not before something happens."""
+
+    def check(self, now: float) -> None:
+        """Begin if it is time. Plain."""
+
+
 class SessionHeader:
     """The facts of a session that its handles show without waiting; one for all of its handles.
 
     It lives as long as a handle does. Every commit of this process updates it.
     """
 
-    __slots__ = ("__weakref__", "pending_settings", "record")
+    __slots__ = ("__weakref__", "is_erased", "pending_settings", "record")
 
     def __init__(self) -> None:
         self.record: SessionRecord | None = None
+        # Invariant: once True its session is gone for good; the id may be another one's by now.
+        self.is_erased = False
         self.pending_settings: dict[str, Any] = {}
 
     def update(self, record: SessionRecord) -> None:
         """Take a record unless a later one is known."""
-        if self.record is None or record.revision > self.record.revision:
+        known = self.record
+        if known is None or (record.key, record.revision) > (known.key, known.revision):
             self.record = record
 
 
@@ -174,6 +188,7 @@ class Supervisor:
             wall_clock_us=wall_clock_us,
             wake_at=wake_at,
         )
+        self.chores: list[Chore] = [self.claim_sweep, self.purger]
         self._quarantine = Quarantine(limits)
         self._counts = dict.fromkeys(
             ("activations", "evictions", "restarts", "quarantines", "abandoned"), 0
@@ -219,7 +234,7 @@ class Supervisor:
         """
         if self._closing is not None:
             raise RuntimeClosedError(self._closing, content=getattr(command, "content", None))
-        if self._quarantine:
+        if self._quarantine and not getattr(command, "passes_quarantine", False):
             self._refuse_quarantined(session_id)
         if self.storage.waiting_writes >= self.limits.storage_queue_size:
             raise storage_is_behind(
@@ -309,6 +324,15 @@ class Supervisor:
             return False
         self._evict(actor)
         return True
+
+    def make_way(self, session_id: str, key: int) -> None:
+        """Before the session is erased: refuse what waits, interrupt its turn. Plain call."""
+        actor = self._actors.get(session_id)
+        if actor is None or (actor.state is not None and actor.state.record.key != key):
+            return
+        actor.refuse_waiting()
+        if actor.turn is not None:
+            actor.turn.interrupt(_stopped("the session is being erased"))
 
     def crash(self, session_id: str, error: Exception) -> bool:
         """Make the session's actor start anew as after a bug: True if there was one."""
@@ -470,8 +494,8 @@ class Supervisor:
             self._abandon(turn)
         self.gate.check(now)
         self._quarantine.forget(now)
-        self.claim_sweep.check(now)
-        self.purger.check(now)
+        for chore in self.chores:
+            chore.check(now)
         return self._next_due()
 
     def _next_due(self) -> float | None:
@@ -480,7 +504,7 @@ class Supervisor:
             due.append(self._idle.oldest.idle_since + self.limits.idle_seconds)
         if self._waiting:
             due.append(next(iter(self._waiting.values())))
-        dates = (self.turns.due, self.gate.due, self.claim_sweep.due, self.purger.due)
+        dates = [self.turns.due, self.gate.due, *(chore.due for chore in self.chores)]
         due += [date for date in dates if date is not None]
         return min(due, default=None)
 
@@ -545,6 +569,14 @@ class Supervisor:
         header = self._headers.get(record.session_id)
         if header is not None:
             header.update(record)
+
+    def session_erased(self, record: SessionRecord) -> None:
+        """Its handles stay with it: a later session of that id is none of theirs."""
+        header = self._headers.pop(record.session_id, None)
+        if header is not None:
+            header.update(record)
+            header.is_erased = True
+            header.pending_settings = {}
 
     def pending_settings(self, session_id: str) -> dict[str, Any]:
         """Provider settings that a handle has set since the last write; do not change it."""

@@ -160,7 +160,10 @@ class Manager(Maintenance, Listing):
             session_id = os.urandom(16).hex()
         header = host.header(_id(session_id, "session_id"))
         ticket = host.runtime().supervisor.submit(session_id, command, _present_record)
-        header.update(await ticket)
+        record = await ticket
+        if header.is_erased:  # it was that of a session that had the id before
+            header = host.header(session_id)
+        header.update(record)
         return Session(self._anchor, header)
 
     async def get_session(self, session_id: str, *, user_id: str | None = None) -> Session:

@@ -165,7 +165,7 @@ class Session:
         """The turn that has not ended, with its id, stage, age and the characters so far."""
         from .inspection import turn_of  # noqa: PLC0415 - not for every program
 
-        runtime = self._anchor.host.started
+        runtime = None if self._header.is_erased else self._anchor.host.started
         turn = None if runtime is None else runtime.supervisor.turn_of(self.session_id)
         return None if turn is None else turn_of(turn, turn.now())
 
@@ -173,6 +173,7 @@ class Session:
         """What the session is doing in this process: queue, turn, stage, last error. Plain."""
         from .inspection import session_of  # noqa: PLC0415 - not for every program
 
+        self._refuse_erased()
         return session_of(self._anchor.host.runtime().supervisor, self.session_id)
 
     # -------------------------------------------------------- messages
@@ -316,6 +317,7 @@ class Session:
         Raises ReentrantCallError from inside this session's own turn.
         """
         supervisor = self._anchor.host.runtime().supervisor
+        self._refuse_erased()
         supervisor.refuse_reentrant_wait(self.session_id)
         turn_no = None if turn_id is None else self._turn_no(turn_id)
         turn = supervisor.stop(self.session_id, turn_no)
@@ -579,6 +581,7 @@ class Session:
         except RuntimeClosedError as error:
             error.content = getattr(command, "content", None)
             raise
+        self._refuse_erased()
         return supervisor.submit(
             self.session_id, command, present, timeout_seconds=timeout, on_busy=on_busy
         )
@@ -628,6 +631,11 @@ class Session:
         if state is None:
             raise SessionNotFoundError(self.session_id)
         return state
+
+    def _refuse_erased(self) -> None:
+        """The id may be another session's by now."""
+        if self._header.is_erased:
+            raise SessionNotFoundError(self.session_id)
 
     def _refuse_deleted(self) -> None:
         if self.status is SessionStatus.DELETED:
