@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from ....actors.errors import ConfigurationError, SessionError, StorageError
-from . import queries
+from . import listing, queries, usage
 from .checkpoint import CHECKPOINT_BYTES, Checkpoints
 from .connection import Connection
 from .files import prepare
@@ -27,7 +27,7 @@ from .maintenance import FIRST_ROWS, MOST_ROWS, Maintenance, next_slice
 from .mapping import damaged, os_error, storage_error
 from .place import Place
 from .schedule import ScheduledBackups
-from .statements import DELETE_PURGE, RETRY_PURGE, SWEEP_CLAIMS
+from .statements import DELETE_PURGE, RETRY_PURGE, SWEEP_CLAIMS, run_rows
 from .writer import Writer
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
         SessionWrite,
         StoredSession,
         TurnRecord,
+        UsageQuery,
+        UsageReport,
     )
     from ....actors.ports import Backup, Verification, WriteOutcome
     from .connection import JobConnection
@@ -178,8 +180,23 @@ class Database:
         return await self._read(partial(queries.read_messages, key, query))
 
     async def list_sessions(self, query: SessionQuery) -> SessionPage:
-        """Sessions of one user."""
-        return await self._read(partial(queries.list_sessions, query))
+        """A page of sessions."""
+        return await self._read(partial(listing.list_sessions, query))
+
+    async def read_usage(self, query: UsageQuery) -> UsageReport:
+        """The figures of days."""
+        return await self._read(partial(usage.read_usage, query))
+
+    async def erase_user(self, user_id: str) -> None:
+        """In transactions of some milliseconds, with the commits that arrive in between."""
+        if not listing.is_storable(user_id):
+            return
+        rows = FIRST_ROWS
+        while True:
+            touched, seconds = await self._change(partial(usage.erase_some, user_id, rows))
+            if touched < rows:
+                return
+            rows = next_slice(rows, seconds, MOST_ROWS)
 
     async def read_turn(self, key: int, turn_no: int) -> TurnRecord | None:
         """A turn by its number."""
@@ -192,10 +209,10 @@ class Database:
     async def sweep_claims(self, before_us: int, limit: int) -> int:
         """In transactions of some milliseconds, with the commits that arrive in between."""
         swept, rows = 0, FIRST_ROWS
-        before_us = queries.nearest(before_us)
+        before_us = listing.nearest(before_us)
         while swept < limit:
             wanted = min(rows, limit - swept)
-            touched, seconds = await self._change(SWEEP_CLAIMS, (before_us, wanted))
+            touched, seconds = await self._change(_rows(SWEEP_CLAIMS, (before_us, wanted)))
             swept += touched
             if touched < wanted:
                 break
@@ -210,9 +227,9 @@ class Database:
         """Off the queue, or due again later."""
         name = (purge.provider, purge.provider_session_id)
         if retry_us is None:
-            await self._change(DELETE_PURGE, name)
+            await self._change(_rows(DELETE_PURGE, name))
         else:
-            await self._change(RETRY_PURGE, (*name, retry_us, error))
+            await self._change(_rows(RETRY_PURGE, (*name, retry_us, error)))
 
     async def optimize(self) -> None:
         """Tidy up between the commits."""
@@ -235,13 +252,13 @@ class Database:
             return [_no_room_in_wal(self._options.wal_limit_bytes) for _ in writes]
         return self.writer.commit(writes, connection)
 
-    async def _change(self, text: str, row: Row) -> tuple[int, float]:
+    async def _change(self, change: Callable[[sqlite3.Connection], int]) -> tuple[int, float]:
         """As `Writer.change`, behind the commits that were handed over before."""
 
         def job(connection: JobConnection) -> tuple[int, float]:
             if not self._has_room(connection):
                 raise _no_room_in_wal(self._options.wal_limit_bytes)
-            return self.writer.change(text, row, connection)
+            return self.writer.change(change, connection)
 
         done = await self._run(self._writer_connection, job)
         self._checkpoint_if_due()
@@ -323,6 +340,10 @@ class Database:
             raise
         except (LookupError, TypeError, ValueError) as error:
             raise damaged(error) from error
+
+
+def _rows(text: str, row: Row) -> Callable[[sqlite3.Connection], int]:
+    return lambda connection: run_rows(connection, text, (row,))
 
 
 def _by_load(connection: Connection) -> int:

@@ -7,7 +7,7 @@ import sqlite3
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ....actors.model import SessionPage, SessionStatus
+from .listing import LAST_KEY, LAST_NUMBER, is_storable, nearest
 from .mapping import is_damage
 from .rows import (
     CLAIM,
@@ -20,7 +20,6 @@ from .rows import (
     read_claim,
     read_message,
     read_purge,
-    read_session,
     read_stored,
     read_turn,
     row_id,
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
         MessageQuery,
         MessageRecord,
         Purge,
-        SessionQuery,
-        SessionRecord,
         StoredSession,
         TurnRecord,
     )
@@ -62,13 +59,6 @@ _LOAD_UNFINISHED = f"""
     WHERE t.state = 'open' AND t.id BETWEEN ? AND ? ORDER BY t.id LIMIT ?
 """
 _OPEN_TURNS = "SELECT id FROM turns WHERE state = 'open' ORDER BY id"
-_LAST_ID = 2**63 - 1
-"""The largest number that SQLite stores."""
-_LAST_KEY = _LAST_ID >> SEQ_BITS
-
-# The index alone has all of it: no damaged row is touched.
-_KEYS_OF_USER = "SELECT key FROM sessions WHERE user_id = ? ORDER BY key DESC"
-
 
 _TURN = f"SELECT {', '.join(TURN)} FROM turns WHERE id = ?"
 _FIND_CLAIM = (
@@ -93,7 +83,7 @@ def _load_text(ids: int) -> str:
 def load(session_ids: Sequence[str], connection: sqlite3.Connection) -> list[StoredSession | None]:
     """The sessions in the order of the ids, None for unknown ones."""
     found: dict[str, StoredSession] = {}
-    storable = [name for name in session_ids if _is_storable(name)]
+    storable = [name for name in session_ids if is_storable(name)]
     for start in range(0, len(storable), _CHUNK):
         chunk: list[str | None] = [*storable[start : start + _CHUNK]]
         size = 1 << (len(chunk) - 1).bit_length()
@@ -107,7 +97,7 @@ def load(session_ids: Sequence[str], connection: sqlite3.Connection) -> list[Sto
 def load_unfinished(limit: int, connection: sqlite3.Connection) -> list[StoredSession]:
     """Up to `limit` sessions with an open turn; without those that are damaged."""
     try:
-        rows = connection.execute(_LOAD_UNFINISHED, (0, _LAST_ID, nearest(limit))).fetchall()
+        rows = connection.execute(_LOAD_UNFINISHED, (0, LAST_NUMBER, nearest(limit))).fetchall()
         return [read_stored(row) for row in rows]
     except (sqlite3.DatabaseError, LookupError, TypeError, ValueError) as error:
         if not is_damage(error):
@@ -133,7 +123,7 @@ def read_messages(
     first = max(query.after_seq, 0) + 1
     last = SEQ_MAX if query.before_seq is None else min(query.before_seq - 1, SEQ_MAX)
     limit = -1 if query.limit is None else max(nearest(query.limit), 0)
-    if last < first or not _is_key(key) or not _is_storable(query.message_id or ""):
+    if last < first or not _is_key(key) or not is_storable(query.message_id or ""):
         return []  # behind these limits are rows of other sessions
     conditions = ["id BETWEEN ? AND ?"]
     parameters: list[int | str] = [row_id(key, first), row_id(key, last)]
@@ -161,55 +151,6 @@ def read_messages(
     return [read_message(row) for row in rows]
 
 
-def list_sessions(query: SessionQuery, connection: sqlite3.Connection) -> SessionPage:
-    """A page of sessions, newest first; without those that are damaged."""
-    return SessionPage(records=tuple(_listed(query, connection)))
-
-
-def _listed(query: SessionQuery, connection: sqlite3.Connection) -> list[SessionRecord]:
-    if query.user_id is None or not _is_storable(query.user_id):
-        return []
-    where, parameters = _conditions_of(query)
-    limit = max(nearest(query.limit), 0)
-    text = f"SELECT {', '.join(SESSION)} FROM sessions WHERE {where}"
-    try:
-        rows = connection.execute(f"{text} ORDER BY key DESC LIMIT ?", (*parameters, limit))
-        return [read_session(row) for row in rows.fetchall()]
-    except (sqlite3.DatabaseError, LookupError, TypeError, ValueError) as error:
-        if not is_damage(error):
-            raise
-    found: list[SessionRecord] = []
-    for (key,) in connection.execute(_KEYS_OF_USER, (query.user_id,)).fetchall():
-        if len(found) == limit:
-            break
-        try:
-            rows = connection.execute(f"{text} AND key = ?", (*parameters, key))
-            found.extend(read_session(row) for row in rows.fetchall())
-        except (sqlite3.DatabaseError, LookupError, TypeError, ValueError) as error:
-            if not is_damage(error):
-                raise
-            logger.exception("session %s is damaged and left out of a list", key)
-    return found
-
-
-def _conditions_of(query: SessionQuery) -> tuple[str, list[int | str]]:
-    conditions = ["user_id = ?"]
-    parameters: list[int | str] = [query.user_id or ""]
-    if query.before_key is not None:
-        conditions.append("key < ?")
-        parameters.append(nearest(query.before_key))
-    if query.status is None:
-        conditions.append("status <> ?")
-        parameters.append(SessionStatus.DELETED.value)
-    else:
-        conditions.append("status = ?")
-        parameters.append(query.status.value)
-    if query.active_since_us is not None:
-        conditions.append("updated_us >= ?")
-        parameters.append(nearest(query.active_since_us))
-    return " AND ".join(conditions), parameters
-
-
 def turn(key: int, turn_no: int, connection: sqlite3.Connection) -> TurnRecord | None:
     """The turn of that number."""
     if not 0 < turn_no <= SEQ_MAX or not _is_key(key):
@@ -221,7 +162,7 @@ def turn(key: int, turn_no: int, connection: sqlite3.Connection) -> TurnRecord |
 def find_claim(scope: str, method: str, key: str, connection: sqlite3.Connection) -> Claim | None:
     """What was done under this idempotency key."""
     name = (scope, method, key)
-    if not all(map(_is_storable, name)):
+    if not all(map(is_storable, name)):
         return None
     row = connection.execute(_FIND_CLAIM, name).fetchone()
     return None if row is None else read_claim(row)
@@ -233,19 +174,5 @@ def load_purges(now_us: int, limit: int, connection: sqlite3.Connection) -> list
     return [read_purge(row) for row in rows]
 
 
-def nearest(value: int) -> int:
-    """The nearest number that SQLite knows: what is stored compares with it in the same way."""
-    return max(-_LAST_ID, min(value, _LAST_ID))
-
-
 def _is_key(key: int) -> bool:
-    return 0 < key <= _LAST_KEY
-
-
-def _is_storable(text: str) -> bool:
-    """SQLite stores UTF-8: a lone surrogate has none, so nothing stored has such an id."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return 0 < key <= LAST_KEY

@@ -17,8 +17,9 @@ from ....actors.model import (
     StoredSession,
     TurnRecord,
     TurnState,
+    UsageRecord,
 )
-from .schema import COUNTERS, SEQ_BITS, SEQ_MAX
+from .schema import COUNTERS, SEQ_BITS, SEQ_MAX, USAGE_COUNTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +42,8 @@ SESSION_CHANGING = (
     "visible_messages",
     *COUNTERS,
     "updated_us",
+    "auto_archive_seconds",
+    "latencies",
 )
 SESSION_FIXED = ("key", "id", "user_id", "epoch", "created_us")
 DOCUMENTS = ("config", "provider_config", "provider_settings", "context", "context_version")
@@ -78,6 +81,14 @@ CLAIM_NAME = ("scope", "method", "key")
 CLAIM = (*CLAIM_NAME, "payload_hash", "created_us", "session_id", "result")
 PURGE_NAME = ("provider", "provider_session_id")
 PURGE = (*PURGE_NAME, "queued_us", "due_us", "attempts", "last_error")
+TAG = ("tag", "session_key")
+USAGE_DAY_NAME = ("day", "provider", "model")
+USAGE_DAY = (*USAGE_DAY_NAME, *USAGE_COUNTS)
+USAGE_USER_NAME = ("day", "user_id", "provider", "model")
+USAGE_USER = (*USAGE_USER_NAME, *USAGE_COUNTS)
+
+_PLAIN_COUNTS = 1 + len(COUNTERS)
+"""Those of USAGE_COUNTS that are not classes of answer times."""
 
 # Enum members by text: a lookup costs a third of a call of the enum.
 _ROLES = {role.value: role for role in Role}
@@ -115,6 +126,8 @@ def changing_row(record: SessionRecord) -> Row:
         counters.output_tokens,
         counters.response_us,
         record.updated_us,
+        record.auto_archive_seconds,
+        record.latencies,
     )
 
 
@@ -197,6 +210,28 @@ def purge_row(purge: Purge) -> Row:
     )
 
 
+def tag_row(key: int, tag: str) -> Row:
+    """The values of TAG."""
+    return (tag, key)
+
+
+def usage_counts(usage: UsageRecord) -> Row:
+    """The values of USAGE_COUNTS."""
+    return (
+        usage.sessions,
+        usage.user_messages,
+        usage.assistant_messages,
+        usage.system_messages,
+        usage.completed_turns,
+        usage.failed_turns,
+        usage.interrupted_turns,
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.response_us,
+        *usage.latencies,
+    )
+
+
 SESSION = (*SESSION_FIXED, *SESSION_CHANGING)
 
 
@@ -223,6 +258,8 @@ def read_session(row: Sequence[Any]) -> SessionRecord:
         last_turn_no=last_turn_no,
         open_turn_no=open_turn_no,
         visible_messages=visible_messages,
+        auto_archive_seconds=row[26],
+        latencies=row[27],
         counters=Counters(**dict(zip(COUNTERS, row[16:25], strict=True))),
     )
 
@@ -297,6 +334,20 @@ def read_claim(row: Sequence[Any]) -> Claim:
 def read_purge(row: Sequence[Any]) -> Purge:
     """From a row of PURGE."""
     return Purge(**dict(zip(PURGE, row, strict=True)))
+
+
+def read_usage_day(row: Sequence[Any]) -> UsageRecord:
+    """From a row of USAGE_DAY: the sum over all users, or over one."""
+    day, provider, model = row[:3]
+    counts, latencies = row[3 : 3 + _PLAIN_COUNTS], tuple(row[3 + _PLAIN_COUNTS :])
+    return UsageRecord(
+        day=day,
+        user_id="",
+        provider=provider,
+        model=model,
+        latencies=latencies,
+        **dict(zip(USAGE_COUNTS[:_PLAIN_COUNTS], counts, strict=True)),
+    )
 
 
 def _json(text: str) -> str | None:

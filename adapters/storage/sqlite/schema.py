@@ -39,6 +39,8 @@ is never changed; what is wrong in one is mended by the next.
 
 from __future__ import annotations
 
+from ....actors.model import LATENCY_BOUNDS_MS
+
 APPLICATION_ID = 0x4C535353
 """Marks the file as ours, in its header ("LSSS")."""
 
@@ -56,6 +58,12 @@ COUNTERS = (
     "output_tokens",
     "response_us",
 )
+
+LATENCY_CLASSES = tuple(f"latency_{place}" for place in range(len(LATENCY_BOUNDS_MS) + 1))
+"""A column for each class of answer times."""
+
+USAGE_COUNTS = ("sessions", *COUNTERS, *LATENCY_CLASSES)
+"""What is added up of a day."""
 
 _COUNTER_COLUMNS = "".join(f"    {name} INTEGER NOT NULL,\n" for name in COUNTERS)
 
@@ -176,9 +184,56 @@ CREATE INDEX claims_created ON claims (created_us)
 """,
 )
 
+_USAGE_COLUMNS = "".join(f"    {name} INTEGER NOT NULL,\n" for name in USAGE_COUNTS)
+
+_TAGS_AND_USAGE = (
+    """
+ALTER TABLE sessions ADD COLUMN auto_archive_seconds INTEGER NOT NULL DEFAULT 0
+""",
+    """
+ALTER TABLE sessions ADD COLUMN latencies TEXT NOT NULL DEFAULT ''
+""",
+    """
+CREATE TABLE session_tags (
+    tag ANY NOT NULL,
+    session_key INTEGER NOT NULL,
+    PRIMARY KEY (tag, session_key)
+) STRICT, WITHOUT ROWID
+""",
+    """
+CREATE INDEX session_tags_session ON session_tags (session_key)
+""",
+    """
+INSERT OR IGNORE INTO session_tags (tag, session_key)
+SELECT tags.value, d.session_key FROM session_documents AS d
+JOIN json_each(iif(d.codec = 0 AND json_valid(d.config), d.config, NULL), '$.tags') AS tags
+WHERE tags.type = 'text'
+""",
+    f"""
+CREATE TABLE usage_users (
+    day INTEGER NOT NULL,
+    user_id TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+{_USAGE_COLUMNS}    PRIMARY KEY (day, user_id, provider, model)
+) STRICT, WITHOUT ROWID
+""",
+    """
+CREATE INDEX usage_users_user ON usage_users (user_id, day)
+""",
+    f"""
+CREATE TABLE usage_days (
+    day INTEGER NOT NULL,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+{_USAGE_COLUMNS}    PRIMARY KEY (day, provider, model)
+) STRICT, WITHOUT ROWID
+""",
+)
+
 STEPS = tuple(
     tuple(statement.strip() for statement in step)
-    for step in (_SESSIONS_AND_MESSAGES, _PROVIDER_PURGES, _CLAIMS)
+    for step in (_SESSIONS_AND_MESSAGES, _PROVIDER_PURGES, _CLAIMS, _TAGS_AND_USAGE)
 )
 USER_VERSION = len(STEPS)
 

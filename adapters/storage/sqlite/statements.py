@@ -20,8 +20,14 @@ from .rows import (
     SESSION,
     SESSION_CHANGING,
     SESSION_FENCE,
+    TAG,
     TURN,
+    USAGE_DAY,
+    USAGE_DAY_NAME,
+    USAGE_USER,
+    USAGE_USER_NAME,
 )
+from .schema import USAGE_COUNTS
 
 if TYPE_CHECKING:
     import sqlite3
@@ -81,6 +87,32 @@ QUEUE_PURGES = (
     f"{_insert('provider_purges', PURGE)} ON CONFLICT ({', '.join(PURGE_NAME)}) DO NOTHING"
 )
 """Rows of PURGE."""
+
+CLEAR_TAGS = "DELETE FROM session_tags WHERE session_key = ?"
+"""Rows of the session's key."""
+
+INSERT_TAGS = _insert("session_tags", TAG)
+"""Rows of TAG."""
+
+
+def _add_usage(table: str, columns: Sequence[str], name: Sequence[str]) -> str:
+    sums = ", ".join(f"{count} = {count} + excluded.{count}" for count in USAGE_COUNTS)
+    return f"{_insert(table, columns)} ON CONFLICT ({', '.join(name)}) DO UPDATE SET {sums}"
+
+
+ADD_USAGE_OF_USERS = _add_usage("usage_users", USAGE_USER, USAGE_USER_NAME)
+"""Rows of USAGE_USER."""
+
+ADD_USAGE_OF_DAYS = _add_usage("usage_days", USAGE_DAY, USAGE_DAY_NAME)
+"""Rows of USAGE_DAY."""
+
+ERASE_TURNS = "DELETE FROM turns WHERE id BETWEEN ? AND ?"
+"""Rows of first id, last id."""
+ERASE_DOCUMENTS = "DELETE FROM session_documents WHERE session_key = ?"
+ERASE_SESSIONS = "DELETE FROM sessions WHERE key = ?"
+"""Rows of the session's key."""
+ERASE_CLAIMS = "DELETE FROM claims WHERE scope = ?"
+"""Rows of the session's id."""
 
 SWEEP_CLAIMS = f"""
     DELETE FROM claims WHERE ({", ".join(CLAIM_NAME)}) IN (

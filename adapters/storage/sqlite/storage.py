@@ -215,10 +215,12 @@ class SQLiteSessionStorage(ISessionStorage):
         return await thread.call(database.list_sessions, query)
 
     async def read_usage(self, query: UsageQuery) -> UsageReport:
-        raise NotImplementedError
+        thread, database = self._checked()
+        return await thread.call(database.read_usage, query)
 
     async def erase_user(self, user_id: str) -> None:
-        raise NotImplementedError
+        thread, database = self._checked()
+        await thread.call(database.erase_user, user_id)
 
     async def read_turn(self, key: int, turn_no: int) -> TurnRecord | None:
         thread, database = self._checked()

@@ -21,116 +21,18 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Literal
 
-import attrs
-
 from ....actors.errors import StorageError
 from ....actors.model import Committed, Conflict
+from .batch import Batch, MisfitError
 from .mapping import is_failed_sync, is_of_the_place, storage_error
-from .rows import (
-    Row,
-    changing_row,
-    claim_row,
-    documents_row,
-    fixed_row,
-    message_row,
-    purge_row,
-    row_id,
-    turn_row,
-)
-from .schema import SEQ_MAX
-from .statements import (
-    CLEAR_MESSAGES,
-    HIDE_MESSAGES,
-    INSERT_MESSAGES,
-    INSERT_SESSIONS,
-    INSERT_TURNS,
-    MARK_MESSAGES,
-    PUT_CLAIMS,
-    PUT_DOCUMENTS,
-    QUEUE_PURGES,
-    UPDATE_SESSIONS,
-    UPDATE_TURNS,
-    run_rows,
-)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ....actors.model import SessionWrite
     from ....actors.ports import WriteOutcome
     from .connection import JobConnection
     from .place import Place
-
-
-class _MisfitError(Exception):
-    """A write does not fit what is stored."""
-
-
-@attrs.define(eq=False)
-class _Rows:
-    """A batch, sorted by kind of row."""
-
-    new: list[Row] = attrs.field(factory=list[Row])
-    changed: list[Row] = attrs.field(factory=list[Row])
-    documents: list[Row] = attrs.field(factory=list[Row])
-    cleared: list[Row] = attrs.field(factory=list[Row])
-    hidden: list[Row] = attrs.field(factory=list[Row])
-    messages: list[Row] = attrs.field(factory=list[Row])
-    marks: list[Row] = attrs.field(factory=list[Row])
-    opened: list[Row] = attrs.field(factory=list[Row])
-    closed: list[Row] = attrs.field(factory=list[Row])
-    claims: list[Row] = attrs.field(factory=list[Row])
-    purges: list[Row] = attrs.field(factory=list[Row])
-
-    def add(self, write: SessionWrite, key: int) -> None:
-        """Take one write apart."""
-        after = write.after
-        record = after.record
-        expected = write.expected_revision
-        if expected:
-            fence = (key, expected, record.epoch)
-            self.changed.append(fence + changing_row(record))
-        else:
-            self.new.append(fixed_row(key, record) + changing_row(record))
-        if write.documents_changed or not expected:
-            self.documents.append((key, *documents_row(after.documents)))
-        if write.clear_through_seq or write.hides or write.marks:
-            self._change_stored(write, key)
-        for message in write.messages:
-            self.messages.append(message_row(key, message))
-        if write.turn is not None:
-            (self.opened if write.opens_turn else self.closed).append(turn_row(key, write.turn))
-        if write.claim is not None:
-            self.claims.append(claim_row(write.claim))
-        if write.purges:
-            self.purges.extend(map(purge_row, write.purges))
-
-    def _change_stored(self, write: SessionWrite, key: int) -> None:
-        if write.clear_through_seq:
-            last = min(write.clear_through_seq, SEQ_MAX)  # behind it are rows of other sessions
-            self.cleared.append((row_id(key, 0), row_id(key, last)))
-        for seq, finish_reason in dict(write.marks).items():
-            self.marks.append((row_id(key, seq), finish_reason))
-        for first_seq, last_seq, by in write.hides:
-            first, last = max(first_seq, 1), min(last_seq, SEQ_MAX)
-            if first <= last:  # beyond them are the rows of other sessions
-                self.hidden.append((row_id(key, first), row_id(key, last), by))
-
-    def apply(self, connection: sqlite3.Connection) -> None:
-        """Write it all; the fence first, so that a stale writer changes nothing else."""
-        run_rows(connection, INSERT_SESSIONS, self.new)
-        if run_rows(connection, UPDATE_SESSIONS, self.changed) != len(self.changed):
-            raise _MisfitError("another revision or epoch is stored")
-        run_rows(connection, PUT_DOCUMENTS, self.documents)
-        run_rows(connection, CLEAR_MESSAGES, self.cleared)
-        run_rows(connection, HIDE_MESSAGES, self.hidden)
-        run_rows(connection, INSERT_MESSAGES, self.messages)
-        run_rows(connection, MARK_MESSAGES, self.marks)
-        run_rows(connection, INSERT_TURNS, self.opened)
-        if run_rows(connection, UPDATE_TURNS, self.closed) != len(self.closed):
-            raise _MisfitError("the turn is not stored")
-        run_rows(connection, PUT_CLAIMS, self.claims)
-        run_rows(connection, QUEUE_PURGES, self.purges)
 
 
 class Writer:
@@ -191,8 +93,10 @@ class Writer:
         self.refused += len(outcomes) - committed
         return outcomes
 
-    def change(self, text: str, row: Row, connection: JobConnection) -> tuple[int, float]:
-        """One statement in a transaction of its own: rows touched, seconds without the commit.
+    def change(
+        self, change: Callable[[sqlite3.Connection], int], connection: JobConnection
+    ) -> tuple[int, float]:
+        """Something in a transaction of its own: rows touched, seconds without the commit.
 
         Raises StorageError as the outcome of a write would be.
         """
@@ -200,7 +104,7 @@ class Writer:
         try:
             connection.execute("BEGIN IMMEDIATE")
             began = time.monotonic()
-            touched = run_rows(connection, text, (row,))
+            touched = change(connection)
             seconds = time.monotonic() - began
             self._commit(connection)
         except Exception as error:
@@ -238,7 +142,7 @@ class Writer:
     def _all_at_once(
         self, writes: Sequence[SessionWrite], keys: Sequence[int], connection: sqlite3.Connection
     ) -> list[WriteOutcome]:
-        rows = _Rows()
+        rows = Batch()
         for write, key in zip(writes, keys, strict=True):
             rows.add(write, key)
         connection.execute("BEGIN IMMEDIATE")
@@ -297,7 +201,7 @@ def _try_one(write: SessionWrite, key: int, connection: sqlite3.Connection) -> W
     """One write in a savepoint: afterwards all of it is there, or nothing."""
     connection.execute("SAVEPOINT one")
     try:
-        rows = _Rows()
+        rows = Batch()
         rows.add(write, key)
         rows.apply(connection)
         outcome: WriteOutcome = Committed(key)
@@ -322,7 +226,7 @@ def _verdict(write: SessionWrite, error: Exception, connection: sqlite3.Connecti
             return Conflict(0, 0)
         if stored is not None and (not write.expected_revision or stored != expected):
             return Conflict(stored[0], stored[1])
-    if isinstance(error, _MisfitError | sqlite3.IntegrityError):
+    if isinstance(error, MisfitError | sqlite3.IntegrityError):
         return StorageError(
             f"the write to session {record.session_id!r} does not fit what is stored: {error}; "
             "nothing of it was written",

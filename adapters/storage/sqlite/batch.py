@@ -1,0 +1,171 @@
+"""The writes of a batch, taken apart into rows and sorted by kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from .rows import (
+    Row,
+    changing_row,
+    claim_row,
+    documents_row,
+    fixed_row,
+    message_row,
+    purge_row,
+    row_id,
+    tag_row,
+    turn_row,
+    usage_counts,
+)
+from .schema import SEQ_MAX
+from .statements import (
+    ADD_USAGE_OF_DAYS,
+    ADD_USAGE_OF_USERS,
+    CLEAR_MESSAGES,
+    CLEAR_TAGS,
+    ERASE_CLAIMS,
+    ERASE_DOCUMENTS,
+    ERASE_SESSIONS,
+    ERASE_TURNS,
+    HIDE_MESSAGES,
+    INSERT_MESSAGES,
+    INSERT_SESSIONS,
+    INSERT_TAGS,
+    INSERT_TURNS,
+    MARK_MESSAGES,
+    PUT_CLAIMS,
+    PUT_DOCUMENTS,
+    QUEUE_PURGES,
+    UPDATE_SESSIONS,
+    UPDATE_TURNS,
+    run_rows,
+)
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from ....actors.model import SessionWrite, UsageRecord
+
+
+class MisfitError(Exception):
+    """A write does not fit what is stored."""
+
+
+@attrs.define(eq=False)
+class Batch:
+    """A batch, sorted by kind of row."""
+
+    new: list[Row] = attrs.field(factory=list[Row])
+    changed: list[Row] = attrs.field(factory=list[Row])
+    documents: list[Row] = attrs.field(factory=list[Row])
+    cleared: list[Row] = attrs.field(factory=list[Row])
+    hidden: list[Row] = attrs.field(factory=list[Row])
+    messages: list[Row] = attrs.field(factory=list[Row])
+    marks: list[Row] = attrs.field(factory=list[Row])
+    opened: list[Row] = attrs.field(factory=list[Row])
+    closed: list[Row] = attrs.field(factory=list[Row])
+    claims: list[Row] = attrs.field(factory=list[Row])
+    purges: list[Row] = attrs.field(factory=list[Row])
+    untagged: list[Row] = attrs.field(factory=list[Row])
+    tags: list[Row] = attrs.field(factory=list[Row])
+    usage: list[UsageRecord] = attrs.field(factory=list["UsageRecord"])
+    erased: list[tuple[int, str]] = attrs.field(factory=list[tuple[int, str]])
+
+    def add(self, write: SessionWrite, key: int) -> None:
+        """Take one write apart."""
+        after = write.after
+        record = after.record
+        expected = write.expected_revision
+        if expected:
+            fence = (key, expected, record.epoch)
+            self.changed.append(fence + changing_row(record))
+        else:
+            self.new.append(fixed_row(key, record) + changing_row(record))
+        if write.documents_changed or not expected:
+            self.documents.append((key, *documents_row(after.documents)))
+        if write.clear_through_seq or write.hides or write.marks:
+            self._change_stored(write, key)
+        for message in write.messages:
+            self.messages.append(message_row(key, message))
+        if write.turn is not None:
+            (self.opened if write.opens_turn else self.closed).append(turn_row(key, write.turn))
+        if write.claim is not None:
+            self.claims.append(claim_row(write.claim))
+        if write.purges:
+            self.purges.extend(map(purge_row, write.purges))
+        if write.usage is not None:
+            self.usage.append(write.usage)
+        if write.tags is not None or write.past_turns or write.erases:
+            self._add_rare(write, key)
+
+    def _change_stored(self, write: SessionWrite, key: int) -> None:
+        if write.clear_through_seq:
+            last = min(write.clear_through_seq, SEQ_MAX)  # behind it are rows of other sessions
+            self.cleared.append((row_id(key, 0), row_id(key, last)))
+        for seq, finish_reason in dict(write.marks).items():
+            self.marks.append((row_id(key, seq), finish_reason))
+        for first_seq, last_seq, by in write.hides:
+            first, last = max(first_seq, 1), min(last_seq, SEQ_MAX)
+            if first <= last:  # beyond them are the rows of other sessions
+                self.hidden.append((row_id(key, first), row_id(key, last), by))
+
+    def _add_rare(self, write: SessionWrite, key: int) -> None:
+        if write.tags is not None:
+            self.untagged.append((key,))
+            self.tags.extend(tag_row(key, tag) for tag in write.tags)
+        for turn in write.past_turns:
+            self.opened.append(turn_row(key, turn))
+        if write.erases:
+            self.erased.append((key, write.after.record.session_id))
+
+    def apply(self, connection: sqlite3.Connection) -> None:
+        """Write it all; the fence first, so that a stale writer changes nothing else."""
+        run_rows(connection, INSERT_SESSIONS, self.new)
+        if run_rows(connection, UPDATE_SESSIONS, self.changed) != len(self.changed):
+            raise MisfitError("another revision or epoch is stored")
+        run_rows(connection, PUT_DOCUMENTS, self.documents)
+        run_rows(connection, CLEAR_MESSAGES, self.cleared)
+        run_rows(connection, HIDE_MESSAGES, self.hidden)
+        run_rows(connection, INSERT_MESSAGES, self.messages)
+        run_rows(connection, MARK_MESSAGES, self.marks)
+        run_rows(connection, INSERT_TURNS, self.opened)
+        if run_rows(connection, UPDATE_TURNS, self.closed) != len(self.closed):
+            raise MisfitError("the turn is not stored")
+        run_rows(connection, PUT_CLAIMS, self.claims)
+        run_rows(connection, QUEUE_PURGES, self.purges)
+        run_rows(connection, CLEAR_TAGS, self.untagged)
+        run_rows(connection, INSERT_TAGS, self.tags)
+        if self.usage:
+            self._add_usage(connection)
+        if self.erased:
+            self._erase(connection)
+
+    def _add_usage(self, connection: sqlite3.Connection) -> None:
+        users: dict[Row, list[Row]] = {}
+        days: dict[Row, list[Row]] = {}
+        for usage in self.usage:
+            counts = usage_counts(usage)
+            day, provider, model = usage.day, usage.provider, usage.model
+            users.setdefault((day, usage.user_id, provider, model), []).append(counts)
+            days.setdefault((day, provider, model), []).append(counts)
+        run_rows(connection, ADD_USAGE_OF_USERS, _summed(users))
+        run_rows(connection, ADD_USAGE_OF_DAYS, _summed(days))
+
+    def _erase(self, connection: sqlite3.Connection) -> None:
+        keys = [(key,) for key, _ in self.erased]
+        ranges = [(row_id(key, 0), row_id(key, SEQ_MAX)) for key, _ in self.erased]
+        run_rows(connection, CLEAR_MESSAGES, ranges)
+        run_rows(connection, ERASE_TURNS, ranges)
+        run_rows(connection, CLEAR_TAGS, keys)
+        run_rows(connection, ERASE_DOCUMENTS, keys)
+        run_rows(connection, ERASE_SESSIONS, keys)
+        run_rows(connection, ERASE_CLAIMS, [(session_id,) for _, session_id in self.erased])
+
+
+def _summed(groups: dict[Row, list[Row]]) -> list[Row]:
+    return [
+        (*name, *(rows[0] if len(rows) == 1 else map(sum, zip(*rows, strict=True))))
+        for name, rows in groups.items()
+    ]
