@@ -189,6 +189,8 @@ class Supervisor:
             wake_at=wake_at,
         )
         self.chores: list[Chore] = [self.claim_sweep, self.purger]
+        # Called at each commit of a session that is to be archived by itself.
+        self.on_auto_archive: Callable[[], None] | None = None
         self._quarantine = Quarantine(limits)
         self._counts = dict.fromkeys(
             ("activations", "evictions", "restarts", "quarantines", "abandoned"), 0
@@ -566,6 +568,8 @@ class Supervisor:
 
     def header_changed(self, record: SessionRecord) -> None:
         """A commit changed the facts that handles show."""
+        if record.auto_archive_seconds and self.on_auto_archive is not None:
+            self.on_auto_archive()
         header = self._headers.get(record.session_id)
         if header is not None:
             header.update(record)

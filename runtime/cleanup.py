@@ -131,9 +131,9 @@ class CleanupSchedule:
         self.last_error: Exception | None = None
 
     @property
-    def due(self) -> float | None:
-        """When the next run begins; None: one is running."""
-        return None if self._works or self._is_ending else self._date
+    def due(self) -> float:
+        """When the next run begins; inf: one is running, or none will."""
+        return math.inf if self._works or self._is_ending else self._date
 
     def check(self, now: float) -> None:
         """Begin a run if it is time."""

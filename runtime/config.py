@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _NAME_BYTES = 1_000
 _DESCRIPTION_BYTES = 16_000
 _TAGS = 100
+_MOST_SECONDS = 100 * 365 * 86_400
 ON_BUSY = ("queue", "reject", "interrupt")
 
 
@@ -72,6 +74,18 @@ def _metadata(key: str, value: object) -> object:
     return dict(cast("Mapping[object, object]", value))
 
 
+def _seconds(key: str, value: object) -> object:
+    """Stored as seconds; a part of one is kept."""
+    seconds: Any = value.total_seconds() if isinstance(value, timedelta) else value
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if not is_number or not 0 < seconds <= _MOST_SECONDS:
+        raise ConfigurationError(
+            f"session_config[{key!r}] must be a timedelta or a number of seconds, more than 0 and "
+            f"at most {_MOST_SECONDS:,} (100 years), not {value!r}"
+        )
+    return seconds
+
+
 _KEYS: dict[str, Callable[[str, object], object]] = {
     "name": _text(_NAME_BYTES),
     "description": _text(_DESCRIPTION_BYTES),
@@ -79,6 +93,7 @@ _KEYS: dict[str, Callable[[str, object], object]] = {
     "max_messages": _messages,
     "on_busy": _on_busy,
     "metadata": _metadata,
+    "auto_archive_after": _seconds,
 }
 
 

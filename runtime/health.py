@@ -19,9 +19,9 @@ class Health:
     """How the manager is; `await manager.health()` makes it."""
 
     status: HealthStatus
-    """`ok`; `degraded`: it works, but the storage's last operation failed or it warns; `failed`:
-    nothing can be written: writes are stopped, or the storage cannot be opened, or the manager is
-    closed."""
+    """`ok`; `degraded`: it works, but the storage's last operation or the last clean-up failed, or
+    the storage warns; `failed`: nothing can be written: writes are stopped, or the storage cannot
+    be opened, or the manager is closed."""
     storage: StorageHealth
     """What the storage says of itself."""
     last_error: Exception | None = None
@@ -35,6 +35,8 @@ class Health:
     waiting_sessions: int = 0
     """Sessions that wait for a live place."""
     running_turns: int = 0
+    cleanup_error: Exception | None = None
+    """Why the last clean-up by `cleanup_config` did not come to its end; it is tried again."""
 
 
 def health_of(host: Host) -> Health:
@@ -45,6 +47,7 @@ def health_of(host: Host) -> Health:
     actor = runtime.storage
     storage, counts = actor.health(), actor.statistics()
     supervisor = runtime.supervisor.statistics()
+    cleanup_error = None if runtime.cleanup is None else runtime.cleanup.last_error
     return Health(
         status=_status(runtime, storage),
         storage=storage,
@@ -54,6 +57,7 @@ def health_of(host: Host) -> Health:
         waiting_loads=counts.waiting_loads,
         waiting_sessions=supervisor.waiting,
         running_turns=supervisor.running_turns,
+        cleanup_error=cleanup_error,
     )
 
 
@@ -61,6 +65,8 @@ def _status(runtime: Runtime, storage: StorageHealth) -> HealthStatus:
     actor = runtime.storage
     if storage.writes_stopped or actor.is_shut or runtime.finished:
         return "failed"
-    if storage.warning is not None or actor.is_failing:
+    cleanup = runtime.cleanup
+    fails = actor.is_failing or (cleanup is not None and cleanup.last_error is not None)
+    if storage.warning is not None or fails:
         return "degraded"
     return "ok"

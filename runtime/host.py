@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from ..actors.limits import Limits
     from ..actors.ports import GuestStatistics, IGuests, IProvider, ISessionStorage
     from ..actors.wait import Backend
+    from .cleanup import CleanupRules, CleanupSchedule
 
 logger = logging.getLogger("langswarm.core.session")
 
@@ -132,6 +133,25 @@ class Runtime:
         self._wake = Signal(backend)
         self._closing = False
         self._drain_seconds = 0.0
+        # None: nothing is cleaned up by itself.
+        self.cleanup: CleanupSchedule | None = None
+        self.supervisor.on_auto_archive = self.schedule_cleanup
+        if host.cleanup is not None:
+            self.schedule_cleanup()
+
+    def schedule_cleanup(self) -> None:
+        """Clean up from now on, by the rules of the manager. Plain, idempotent."""
+        if self.cleanup is not None or self._closing:
+            return
+        from .cleanup import CleanupRules, CleanupSchedule  # noqa: PLC0415 - not for every program
+
+        host = self._host
+        rules = CleanupRules() if host.cleanup is None else host.cleanup
+        self.cleanup = CleanupSchedule(
+            self, rules, wall_clock_us=host.wall_clock_us, wake_at=self._wake_at
+        )
+        self.supervisor.chores.append(self.cleanup)
+        self._wake_at(self.cleanup.due)
 
     def request_close(self, drain_seconds: float) -> None:
         """Let the owner wind down. Plain; the first request decides."""
@@ -189,6 +209,8 @@ class Runtime:
         self._closing = True
         until = self.backend.now() + self._drain_seconds
         grace = host.limits.cancel_grace_seconds
+        if self.cleanup is not None:
+            await self.cleanup.end(grace)
         await supervisor.drain(self._drain_seconds)
         await host.guests.drain(max(grace, until - self.backend.now()))
         await supervisor.purger.end(grace)
@@ -238,8 +260,10 @@ class Host:
         limits: Limits,
         wall_clock_us: Callable[[], int],
         task_group: TaskGroup | None,
+        cleanup: CleanupRules | None = None,
     ) -> None:
         self.storage = storage
+        self.cleanup = cleanup
         self.providers = providers
         self.guests = guests
         self.limits = limits

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ..actors.limits import Limits
     from ..actors.model import SessionRecord
     from ..actors.ports import IProvider, ISessionStorage
+    from .cleanup import CleanupRules
     from .events import EventStream
     from .guests import Guests, ISessionLifecycleHook, ISessionMiddleware
     from .host import RuntimeStatistics
@@ -51,6 +52,7 @@ class Manager(Maintenance, Listing):
         limits: Limits,
         middleware: Iterable[ISessionMiddleware] = (),
         hooks: Iterable[ISessionLifecycleHook] = (),
+        cleanup_config: Mapping[str, Any] | None = None,
         event_previews: bool = False,
         task_group: TaskGroup | None = None,
         wall_clock_us: Callable[[], int] = now_us,
@@ -65,6 +67,7 @@ class Manager(Maintenance, Listing):
                 limits=limits,
                 wall_clock_us=RisingClock(wall_clock_us),
                 task_group=task_group,
+                cleanup=_rules(cleanup_config),
             )
         )
         for guest in middleware:
@@ -129,7 +132,9 @@ class Manager(Maintenance, Listing):
             provider: the name of one of the manager's providers.
             model: what the provider is asked for.
             session_config: name, description, tags, metadata (JSON values to search for),
-                max_messages (how much of the history the provider sees; default 100).
+                max_messages (how much of the history the provider sees; default 100),
+                auto_archive_after (a timedelta or seconds: archived by the clean-up of the
+                manager once nothing was committed for so long).
             provider_config: JSON values for the provider. They are stored: no keys in here. And
                 `fallbacks`: a list of up to 10 (provider, model) or (provider, model,
                 provider_config), asked in this order while the provider is overloaded or cannot be
@@ -285,6 +290,14 @@ def _is_found(record: SessionRecord | None, user_id: str | None) -> bool:
         and record.status is not SessionStatus.DELETED
         and (user_id is None or record.user_id == user_id)
     )
+
+
+def _rules(config: Mapping[str, Any] | None) -> CleanupRules | None:
+    if config is None:
+        return None
+    from .cleanup import cleanup_rules  # noqa: PLC0415 - not for every program
+
+    return cleanup_rules(config)
 
 
 def _present_record(state: StoredSession) -> SessionRecord:

@@ -6,6 +6,7 @@ the session is evicted and comes back, and keeps the runtime alive.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio.lowlevel
@@ -517,7 +518,8 @@ class Session:
     async def update_config(self, changes: Mapping[str, Any], /) -> dict[str, Any]:
         """Change session_config keys; None takes one back to its default.
 
-        There are name, description, tags, metadata (as a whole), max_messages and on_busy.
+        There are name, description, tags, metadata (as a whole), max_messages, on_busy and
+        auto_archive_after.
 
         Returns the whole config. Raises ConfigurationError for unknown keys and wrong values.
         """
@@ -529,7 +531,10 @@ class Session:
         return await self._submit(command, _present_config)
 
     async def get_config(self) -> dict[str, Any]:
-        """The session_config as last committed; keys that were never set are not in it."""
+        """The session_config as last committed; keys that were never set are not in it.
+
+        `auto_archive_after` is a timedelta, however it was given.
+        """
         return _present_config(await self._stored())
 
     async def get_provider_metadata(self) -> dict[str, Any]:
@@ -693,7 +698,10 @@ def _present_context(state: StoredSession) -> SessionContext:
 
 
 def _present_config(state: StoredSession) -> dict[str, Any]:
-    return decode_object(state.documents.config)
+    config = decode_object(state.documents.config)
+    if "auto_archive_after" in config:
+        config["auto_archive_after"] = timedelta(seconds=config["auto_archive_after"])
+    return config
 
 
 Session.__module__ = "langswarm.core.session"

@@ -51,7 +51,8 @@ class SessionManager(Manager):
             {"api_key": ..., "base_url": ..., "timeout": ...}; under any name a provider object, or
             what a factory of `register_provider` takes. "mock" is always there.
         cleanup_config: what is archived and deleted by itself, and when: archive_after_days,
-            delete_after_days, max_messages_per_session, cleanup_interval_hours.
+            delete_after_days, max_messages_per_session, cleanup_interval_hours (24). None: nothing,
+            until a session has an `auto_archive_after` of its own.
         middleware: see every user message and every answer, in this order.
         hooks: are told what happened, in this order.
         event_previews: put the beginning of messages into events; default: off, since events
@@ -110,6 +111,7 @@ class SessionManager(Manager):
             limits=_limits(limits),
             middleware=middleware,
             hooks=hooks,
+            cleanup_config=cleanup_config,
             event_previews=bool(event_previews),
             task_group=task_group,
         )
