@@ -18,6 +18,7 @@ from cyclopts.validators import Number
 from langswarm.core.session import ConfigurationError, InvalidMessageError, SessionError
 from langswarm.core.session.cli import chat as chatting
 from langswarm.core.session.cli import demo as demonstration
+from langswarm.core.session.cli import stored
 from langswarm.core.session.cli.exits import (
     FAILED,
     OK,
@@ -25,12 +26,16 @@ from langswarm.core.session.cli.exits import (
     CommandError,
     UsageError,
 )
+from langswarm.core.session.cli.screen import safe_line
 from langswarm.core.session.cli.work import Job, Part, work
 
 NAME = "langswarm-session"
 
 Backend = Literal["asyncio", "trio"]
 AtLeastOne = Annotated[int, Parameter(validator=Number(gte=1))]
+Several = Annotated[tuple[str, ...], Parameter(negative="")]
+Json = Annotated[bool, Parameter(name="--json", negative="")]
+Status = Literal["active", "archived", "deleted", "error"]
 
 app = App(
     name=NAME,
@@ -67,7 +72,7 @@ def _tolerate(stream: TextIO, errors: str) -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"{NAME}: {message}", file=sys.stderr)
+    print(f"{NAME}: {safe_line(message)}", file=sys.stderr)
     return code
 
 
@@ -190,3 +195,109 @@ def chat(
         backend=backend,
     )
     return chatting.chat(options)
+
+
+# ---------------------------------------------------------------- what is stored
+
+
+@app.command
+def sessions(
+    *,
+    db: Path | None = None,
+    user: str | None = None,
+    status: Status | None = None,
+    tag: Several = (),
+    text: str | None = None,
+    provider: str | None = None,
+    model: str | None = None,
+    limit: AtLeastOne = 50,
+    cursor: str | None = None,
+    as_json: Json = False,
+) -> int:
+    """List the sessions of a file that match every option, newest first.
+
+    The file is only read, also while a program has it open.
+
+    Exit codes: 0 listed, 1 the file cannot be read, 2 wrong usage or no such file.
+
+    Args:
+        db: The SQLite file. Default: LANGSWARM_SESSION_STORAGE_CONFIG_DB_PATH, else
+            langswarm-session.db.
+        user: Of this user.
+        status: Of this status. Default: all but deleted ones.
+        tag: With this tag; given several times: with all of them.
+        text: With a visible message that has all of these words.
+        provider: Of this provider.
+        model: That ask for this model.
+        limit: How many at most.
+        cursor: Where the list before ended, with the same options.
+        as_json: One JSON object: {"sessions": [...], "next_cursor": ...}.
+    """
+    filters = stored.Filters(
+        user_id=user,
+        status=status,
+        tags=tag,
+        text=text,
+        provider=provider,
+        model=model,
+        limit=limit,
+        cursor=cursor,
+    )
+    return stored.list_sessions(stored.database(db), filters, as_json=as_json)
+
+
+@app.command
+def show(
+    session: str,
+    /,
+    *,
+    db: Path | None = None,
+    messages: Annotated[int, Parameter(validator=Number(gte=0))] = 20,
+    as_json: Json = False,
+) -> int:
+    """Show a session: its facts, context and figures, and its last messages.
+
+    The file is only read, also while a program has it open. Control characters are
+    shown by their codes.
+
+    Exit codes: 0 shown, 1 no such session or the file cannot be read, 2 wrong usage or no such
+    file.
+
+    Args:
+        session: The session's id.
+        db: The SQLite file, as in sessions.
+        messages: How many of the last messages.
+        as_json: One JSON object.
+    """
+    return stored.show(stored.database(db), session, messages=messages, as_json=as_json)
+
+
+@app.command
+def backup(target: Path, /, *, db: Path | None = None, as_json: Json = False) -> int:
+    """Copy all that is committed into a new file, also while a program has the file open.
+
+    The copy is checked and synced, and has its name only when it is complete. Nothing is
+    overwritten.
+
+    Exit codes: 0 copied, 1 it could not be read or written, 2 wrong usage or no such file.
+
+    Args:
+        target: The new file.
+        db: The SQLite file, as in sessions.
+        as_json: One JSON object: {"path", "size_bytes"}.
+    """
+    return stored.backup(stored.database(db), target, as_json=as_json)
+
+
+@app.command
+def verify(*, db: Path | None = None, as_json: Json = False) -> int:
+    """Look for damage in everything that is stored, also while a program has the file open.
+
+    Exit codes: 0 no problems, 1 problems or the file cannot be read, 2 wrong usage or no such
+    file.
+
+    Args:
+        db: The SQLite file, as in sessions.
+        as_json: One JSON object: {"ok", "problems"}.
+    """
+    return stored.verify(stored.database(db), as_json=as_json)

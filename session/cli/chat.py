@@ -7,12 +7,11 @@ runtime has an event loop in a thread of its own, where nothing interrupts a tur
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import TextIO, cast
+from typing import cast
 
 import attrs
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -26,6 +25,7 @@ from langswarm.core.session import (
     SessionNotFoundError,
 )
 from langswarm.core.session.cli.exits import FAILED, INTERRUPTED, OK, UsageError
+from langswarm.core.session.cli.screen import Screen
 from langswarm.core.session.providers import ProviderEvent, ProviderRequest, TextDelta
 
 _DRAIN_SECONDS = 2.0
@@ -42,27 +42,6 @@ class Options:
     session_id: str | None
     user_id: str
     backend: str
-
-
-class Screen:
-    """Standard output, which may be closed by who reads it (`| head`)."""
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-        self.closed = False
-
-    def write(self, text: str) -> None:
-        """Show it at once."""
-        if self.closed:
-            return
-        try:
-            self._out.write(text)
-            self._out.flush()
-        except BrokenPipeError:
-            self.closed = True
-            # or the interpreter would fail to flush it at its end
-            with Path(os.devnull).open("w") as nowhere:
-                os.dup2(nowhere.fileno(), self._out.fileno())
 
 
 class AloudProvider(IProvider):

@@ -1,0 +1,207 @@
+"""What is stored in a file: lists, sessions, backups and checks. All but `gc` only read."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import attrs
+from langswarm.core.session import Session, SessionManager, SessionMessage
+from langswarm.core.session.cli.exits import FAILED, OK
+from langswarm.core.session.cli.held import HeldFile, reading
+from langswarm.core.session.cli.screen import Screen, safe_json, safe_line, safe_text
+
+T = TypeVar("T")
+
+_VARIABLE = "LANGSWARM_SESSION_STORAGE_CONFIG_DB_PATH"
+_DEFAULT_PATH = "langswarm-session.db"
+_NAME_CHARACTERS = 40
+
+
+def database(given: Path | None) -> Path:
+    """The file that a command is about."""
+    return given or Path(os.environ.get(_VARIABLE, "").strip() or _DEFAULT_PATH)
+
+
+def ask(path: Path, question: Callable[[SessionManager], Awaitable[T]]) -> T:
+    """What a manager that only reads says to a question."""
+
+    async def asked(held: HeldFile) -> T:
+        async with SessionManager(held) as manager:
+            return await question(manager)
+
+    return reading(path, lambda held: anyio.run(partial(asked, held)))
+
+
+def say(value: Mapping[str, Any], lines: Iterable[str], *, as_json: bool) -> int:
+    """The value as JSON, or its lines as text."""
+    screen = Screen(sys.stdout)
+    if as_json:
+        screen.write(f"{safe_json(value)}\n")
+    else:
+        screen.write("".join(f"{line}\n" for line in lines))
+    return OK
+
+
+# ---------------------------------------------------------------- lists
+
+
+@attrs.frozen(kw_only=True)
+class Filters:
+    """Which sessions are asked for."""
+
+    user_id: str | None
+    status: str | None
+    tags: tuple[str, ...]
+    text: str | None
+    provider: str | None
+    model: str | None
+    limit: int
+    cursor: str | None
+
+
+def list_sessions(path: Path, filters: Filters, *, as_json: bool) -> int:
+    """The sessions that match, newest first."""
+
+    async def question(manager: SessionManager) -> dict[str, Any]:
+        wanted = attrs.asdict(filters)
+        found = await manager.search_sessions(**{**wanted, "tags": filters.tags or None})
+        rows = [await _row(session) for session in found]
+        return {"sessions": rows, "next_cursor": found.next_cursor}
+
+    answer = ask(path, question)
+    return say(answer, _table(answer), as_json=as_json)
+
+
+async def _row(session: Session) -> dict[str, Any]:
+    config = {} if session.status == "deleted" else await session.get_config()
+    return {
+        "session_id": session.session_id,
+        "user_id": session.user_id,
+        "status": session.status.value,
+        "provider": session.provider,
+        "model": session.model,
+        "messages": session.message_count,
+        "created_at": session.created_at.isoformat(),
+        "last_activity": session.last_activity.isoformat(),
+        "name": config.get("name"),
+        "tags": config.get("tags", []),
+    }
+
+
+def _table(answer: Mapping[str, Any]) -> Iterable[str]:
+    head = ("SESSION", "USER", "STATUS", "MODEL", "MESSAGES", "LAST ACTIVITY", "NAME")
+    rows = [head, *map(_cells, answer["sessions"])]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head) - 1)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        yield "  ".join([*cells, row[-1]]).rstrip()
+    if answer["next_cursor"] is not None:
+        yield f"more with --cursor {answer['next_cursor']}"
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    name = row["name"] or ""
+    return (
+        safe_line(row["session_id"]),
+        safe_line(row["user_id"]),
+        row["status"],
+        safe_line(f"{row['provider']}/{row['model']}"),
+        str(row["messages"]),
+        _second(row["last_activity"]),
+        safe_line(name if len(name) <= _NAME_CHARACTERS else f"{name[:_NAME_CHARACTERS]}..."),
+    )
+
+
+def _second(moment: str) -> str:
+    return datetime.fromisoformat(moment).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+# ---------------------------------------------------------------- one session
+
+
+def show(path: Path, session_id: str, *, messages: int, as_json: bool) -> int:
+    """The facts of a session, its context, its figures and its last messages."""
+
+    async def question(manager: SessionManager) -> dict[str, Any]:
+        session = await manager.get_session(session_id)
+        metrics = await session.get_metrics()
+        return {
+            **await _row(session),
+            "config": await session.get_config(),
+            "context": dict(await session.get_context()),
+            "metrics": _plain(metrics),
+            "history": [_message(each) for each in await session.get_messages(limit=messages)],
+        }
+
+    answer = ask(path, question)
+    return say(answer, _told(answer), as_json=as_json)
+
+
+def _plain(metrics: Any) -> dict[str, Any]:
+    values = attrs.asdict(metrics)
+    values["session_duration"] = metrics.session_duration.total_seconds()
+    return values
+
+
+def _message(message: SessionMessage) -> dict[str, Any]:
+    return {
+        "seq": message.seq,
+        "role": message.role.value,
+        "content": message.content,
+        "timestamp": message.timestamp.isoformat(),
+        "message_id": message.message_id,
+        "turn_id": message.turn_id,
+        "finish_reason": message.finish_reason,
+        "metadata": message.metadata,
+    }
+
+
+def _told(answer: Mapping[str, Any]) -> Iterable[str]:
+    yield f"session   {safe_line(answer['session_id'])}"
+    yield f"user      {safe_line(answer['user_id'])}"
+    yield f"status    {answer['status']}"
+    yield f"model     {safe_line(answer['provider'] + '/' + answer['model'])}"
+    yield f"created   {_second(answer['created_at'])}"
+    yield f"active    {_second(answer['last_activity'])}"
+    yield f"messages  {answer['messages']}"
+    for name in ("config", "context"):
+        if answer[name]:
+            yield f"{name:9} {safe_json(answer[name], indent=None)}"
+    figures = answer["metrics"]
+    yield (
+        f"turns     {figures['completed_turns']} completed, {figures['failed_turns']} failed, "
+        f"{figures['interrupted_turns']} interrupted"
+    )
+    yield f"tokens    {figures['input_tokens']} in, {figures['output_tokens']} out"
+    for message in answer["history"]:
+        yield ""
+        ended = message["finish_reason"]
+        end = f" ({safe_line(ended)})" if ended not in {None, "stop"} else ""
+        yield f"{message['seq']} {message['role']} {_second(message['timestamp'])}{end}"
+        for line in safe_text(message["content"]).split("\n"):
+            yield f"    {line}"
+
+
+# ---------------------------------------------------------------- the whole file
+
+
+def backup(path: Path, target: Path, *, as_json: bool) -> int:
+    """All that is committed, in a new file."""
+    size = reading(path, lambda held: held.copy(target))
+    text = f"{safe_line(str(target))}: {size} bytes"
+    return say({"path": str(target), "size_bytes": size}, [text], as_json=as_json)
+
+
+def verify(path: Path, *, as_json: bool) -> int:
+    """Whether everything can be read and makes sense."""
+    found = reading(path, HeldFile.verification)
+    lines = [safe_line(problem) for problem in found.problems] or ["no problems"]
+    say({"ok": found.ok, "problems": list(found.problems)}, lines, as_json=as_json)
+    return OK if found.ok else FAILED
