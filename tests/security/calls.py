@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 from langswarm.core.session import Session, SessionManager
+from langswarm.core.session.interfaces import UserSessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-CLASSES: dict[str, type[Any]] = {"SessionManager": SessionManager, "Session": Session}
+CLASSES: dict[str, type[Any]] = {
+    "SessionManager": SessionManager,
+    "Session": Session,
+    "UserSessions": UserSessions,
+}
 
 
 @attrs.frozen(kw_only=True)
@@ -29,7 +34,12 @@ class World:
 
     def owner(self, name: str) -> object:
         """The object whose method is called."""
-        return {"SessionManager": self.manager, "Session": self.mine}[name.partition(".")[0]]
+        owners = {
+            "SessionManager": self.manager,
+            "Session": self.mine,
+            "UserSessions": self.manager.for_user("ada"),
+        }
+        return owners[name.partition(".")[0]]
 
 
 def _nothing(world: World) -> dict[str, Any]:
@@ -37,7 +47,27 @@ def _nothing(world: World) -> dict[str, Any]:
     return {}
 
 
+def _mine(world: World) -> list[str]:
+    return [world.mine.session_id]
+
+
+SEARCH: dict[str, Any] = {
+    "tags": ["a"],
+    "provider": "mock",
+    "model": "m",
+    "status": "active",
+    "text": "Hello",
+    "metadata": {"a": "b"},
+    "cursor": None,
+}
+
 CALLS: dict[str, Callable[[World], dict[str, Any]]] = {
+    "Session.add_message": lambda _: {
+        "role": "user",
+        "content": "Hello",
+        "metadata": {"a": "b"},
+        "idempotency_key": None,
+    },
     "Session.archive": _nothing,
     "Session.clear_messages": _nothing,
     "Session.delete": _nothing,
@@ -46,7 +76,7 @@ CALLS: dict[str, Callable[[World], dict[str, Any]]] = {
     "Session.get_config": _nothing,
     "Session.get_context": _nothing,
     "Session.get_message": lambda world: {"message_id": f"{world.mine.session_id}/1"},
-    "Session.get_messages": lambda _: {"role": "user"},
+    "Session.get_messages": lambda _: {"role": "user", "metadata": {"a": "b"}},
     "Session.get_metrics": _nothing,
     "Session.get_provider_metadata": _nothing,
     "Session.inspect": _nothing,
@@ -83,7 +113,14 @@ CALLS: dict[str, Callable[[World], dict[str, Any]]] = {
     "Session.update_context": lambda _: {"changes": {"a": "b"}, "idempotency_key": None},
     "SessionManager.aclose": _nothing,
     "SessionManager.add_lifecycle_hook": lambda _: {"hook": object()},
+    "SessionManager.archive_sessions": lambda world: {
+        "session_ids": _mine(world),
+        "user_id": "ada",
+    },
     "SessionManager.backup": lambda world: {"path": str(world.folder / "backup.db")},
+    "SessionManager.cleanup_archived_sessions": lambda _: {"days": 1},
+    "SessionManager.cleanup_deleted_sessions": lambda _: {"days": 1},
+    "SessionManager.cleanup_inactive_sessions": lambda _: {"days": 1},
     "SessionManager.create_session": lambda _: {
         "user_id": "ada",
         "provider": "mock",
@@ -93,21 +130,59 @@ CALLS: dict[str, Callable[[World], dict[str, Any]]] = {
         "session_id": None,
         "idempotency_key": None,
     },
+    "SessionManager.delete_sessions": lambda world: {
+        "session_ids": _mine(world),
+        "user_id": "ada",
+    },
+    "SessionManager.erase_user": lambda _: {"user_id": "ada"},
+    "SessionManager.for_user": lambda _: {"user_id": "ada"},
+    "SessionManager.get_analytics": lambda _: {"user_id": "ada"},
     "SessionManager.get_session": lambda world: {
         "session_id": world.mine.session_id,
         "user_id": "ada",
     },
-    "SessionManager.get_user_sessions": lambda _: {"user_id": "ada", "status": "active"},
+    "SessionManager.get_user_sessions": lambda _: {
+        "user_id": "ada",
+        "status": "active",
+        "cursor": None,
+    },
     "SessionManager.health": _nothing,
     "SessionManager.inspect": _nothing,
     "SessionManager.optimize_storage": _nothing,
+    "SessionManager.search_sessions": lambda _: {"user_id": "ada", **SEARCH},
     "SessionManager.session_events": lambda world: {
         "types": ["message_sent"],
         "session_id": world.mine.session_id,
         "user_id": "ada",
     },
     "SessionManager.statistics": _nothing,
+    "SessionManager.update_sessions": lambda world: {
+        "session_ids": _mine(world),
+        "changes": {"name": "x"},
+        "user_id": "ada",
+    },
     "SessionManager.verify_storage": _nothing,
+    "UserSessions.archive_sessions": lambda world: {"session_ids": _mine(world)},
+    "UserSessions.create_session": lambda _: {
+        "provider": "mock",
+        "model": "m",
+        "session_config": {"name": "x"},
+        "provider_config": {},
+        "idempotency_key": None,
+    },
+    "UserSessions.delete_sessions": lambda world: {"session_ids": _mine(world)},
+    "UserSessions.get_analytics": _nothing,
+    "UserSessions.get_session": lambda world: {"session_id": world.mine.session_id},
+    "UserSessions.get_user_sessions": lambda _: {"status": "active", "cursor": None},
+    "UserSessions.search_sessions": lambda _: {**SEARCH},
+    "UserSessions.session_events": lambda world: {
+        "types": ["message_sent"],
+        "session_id": world.mine.session_id,
+    },
+    "UserSessions.update_sessions": lambda world: {
+        "session_ids": _mine(world),
+        "changes": {"name": "x"},
+    },
 }
 """Every parameter that takes text is named, even where None is its default."""
 

@@ -158,7 +158,14 @@ OF_OTHERS = {
     ("Session.get_message", "message_id"): "{}/1",
     ("Session.rewind", "to"): "{}/1",
     ("Session.stop", "turn_id"): "{}/1",
+    ("SessionManager.archive_sessions", "session_ids"): "{}",
+    ("SessionManager.delete_sessions", "session_ids"): "{}",
     ("SessionManager.get_session", "session_id"): "{}",
+    ("SessionManager.update_sessions", "session_ids"): "{}",
+    ("UserSessions.archive_sessions", "session_ids"): "{}",
+    ("UserSessions.delete_sessions", "session_ids"): "{}",
+    ("UserSessions.get_session", "session_id"): "{}",
+    ("UserSessions.update_sessions", "session_ids"): "{}",
 }
 """Where an id of somebody else's session can be given: the argument, made of the session's id."""
 
@@ -172,9 +179,11 @@ async def test_an_id_of_others_is_answered_like_one_that_there_is_not(
         told: list[str] = []
         for session_id in (world.foreign.session_id, "0" * 32):
             given = OF_OTHERS[name, parameter].format(session_id)
-            outcome = await called(world, name, {**CALLS[name](world), parameter: given})
+            arguments = CALLS[name](world)
+            arguments[parameter] = replaced(arguments[parameter], given)
+            outcome = await called(world, name, arguments)
             assert SECRET not in shown(outcome)
-            told.append(f"{type(outcome)} {outcome}".replace(session_id, "ID"))
+            told.append(shown(outcome).replace(session_id, "ID"))
         assert told[0] == told[1]
         await assert_unharmed(world)
 
@@ -194,6 +203,7 @@ MAKES_ITS_OWN = {
     ("Session.fork", "session_id"),
     ("SessionManager.create_session", "session_id"),
     ("SessionManager.session_events", "session_id"),
+    ("UserSessions.session_events", "session_id"),
 }
 """Not of an owner's: ids that the caller chooses for a new session, where one in use is refused
 whoever's it is, and the choice of a manager's events."""
