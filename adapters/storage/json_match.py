@@ -38,6 +38,6 @@ def _is_same(value: object, other: object) -> bool:
             _is_same(first[key], second[key]) for key in first
         )
     if isinstance(value, list) and isinstance(other, list):
-        ones, others = cast("list[Any]", value), cast("list[Any]", other)
+        ones, others = cast("list[object]", value), cast("list[object]", other)
         return len(ones) == len(others) and all(map(_is_same, ones, others))
     return isinstance(value, bool) is isinstance(other, bool) and value == other

@@ -24,6 +24,19 @@ UNCHECKED = {
 }
 """What the port says of the runtime, or allows, or what nobody could break."""
 
+ELSEWHERE = {
+    "MessageQuery.since_us",
+    "MessageQuery.until_us",
+    "MessageQuery.after_seq",
+    "MessageQuery.before_seq",
+    "MessageQuery.message_id",
+    "SessionWrite.after",
+    "SessionWrite.documents_changed",
+    "SessionWrite.expected_revision",
+    "SessionWrite.opens_turn",
+}
+"""Fields that cases of `read_messages` and `commit` stand for."""
+
 
 def one_line(text: str) -> str:
     return " ".join(text.split())
@@ -39,13 +52,25 @@ def docstrings() -> dict[str, str]:
     for name, value in vars(ISessionStorage).items():
         if callable(value) and value.__doc__ and not name.startswith("_"):
             found[f"ISessionStorage.{name}"] = one_line(value.__doc__)
-    for node in ast.parse((ROOT / "actors/model.py").read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ClassDef):
-            found[node.name] = one_line(getattr(model, node.name).__doc__ or "")
-            for field, text in zip(node.body, node.body[1:], strict=False):
-                if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
-                    assert isinstance(field.target, ast.Name)
-                    found[f"{node.name}.{field.target.id}"] = one_line(ast.literal_eval(text.value))
+    found |= fields_of(classes("actors/ports.py")["ISessionStorage"])
+    for name, node in classes("actors/model.py").items():
+        found[name] = one_line(getattr(model, name).__doc__ or "")
+        found |= fields_of(node)
+    return found
+
+
+def classes(path: str) -> dict[str, ast.ClassDef]:
+    nodes = ast.parse((ROOT / path).read_text(encoding="utf-8")).body
+    return {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
+
+
+def fields_of(node: ast.ClassDef) -> dict[str, str]:
+    """What is said of the fields of a class, by their full names."""
+    found: dict[str, str] = {}
+    for field, text in zip(node.body, node.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+            assert isinstance(field.target, ast.Name)
+            found[f"{node.name}.{field.target.id}"] = one_line(ast.literal_eval(text.value))
     return found
 
 
@@ -61,6 +86,16 @@ def test_every_sentence_of_the_port_has_a_case() -> None:
         if place.startswith("ISessionStorage"):
             for sentence in sentences(text):
                 assert sentence in promised | UNCHECKED, place
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["SessionQuery", "SessionPage", "MessageQuery", "UsageQuery", "UsageReport", "SessionWrite"],
+)
+def test_every_field_of_which_something_is_said_has_a_case(name: str) -> None:
+    places = {case.promise.partition(": ")[0] for case in CASES}
+    said = fields_of(classes("actors/model.py")[name])
+    assert set(said) - places <= ELSEWHERE
 
 
 def test_every_case_has_a_name_of_its_own() -> None:

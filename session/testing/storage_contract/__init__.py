@@ -6,7 +6,8 @@
         case.check(lambda: MyStorage(tmp_path / "sessions"), backend=backend)
 
 `CONTRACT` is for every storage. `DURABILITY` is for those that keep sessions beyond the storage
-object: there a second object on the same place must find what the first one stored.
+object: there a second object on the same place must find what the first one stored. A storage whose
+`searches_text` is False keeps both if it refuses a `SessionQuery.text` with ConfigurationError.
 """
 
 from __future__ import annotations
@@ -15,11 +16,17 @@ from langswarm.core.session.testing.storage_contract import (
     batches,
     claims,
     durability,
+    erasing,
+    filters,
     hiding,
     lifetime,
     listing,
+    metadata,
+    past_turns,
     purges,
     reads,
+    texts,
+    usage,
     values,
     writes,
 )
@@ -30,11 +37,17 @@ __all__ = ["CONTRACT", "DURABILITY", "ContractBrokenError", "StorageCase"]
 CONTRACT: tuple[StorageCase, ...] = (
     *writes.part.cases,
     *hiding.part.cases,
+    *past_turns.part.cases,
     *claims.part.cases,
     *purges.part.cases,
     *batches.part.cases,
     *reads.part.cases,
     *listing.part.cases,
+    *filters.part.cases,
+    *metadata.part.cases,
+    *texts.part.cases,
+    *usage.part.cases,
+    *erasing.part.cases,
     *values.part.cases,
     *lifetime.part.cases,
 )

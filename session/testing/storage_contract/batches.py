@@ -191,6 +191,7 @@ async def a_cancelled_read_leaves_a_storage_that_works(storage: ISessionStorage)
                 lambda: storage.load_unfinished(1),
                 lambda: storage.read_messages(key, ALL),
                 lambda: storage.list_sessions(SessionQuery(user_id="ann", limit=1)),
+                lambda: storage.list_sessions(SessionQuery(tags=("a",), limit=1)),
                 lambda: storage.read_usage(UsageQuery(first_day=1, last_day=2)),
                 lambda: storage.read_turn(key, 1),
                 lambda: storage.find_claim("s", "send_message", "k"),

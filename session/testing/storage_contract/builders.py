@@ -18,6 +18,8 @@ from langswarm.core.session.actors.model import (
     StoredSession,
     TurnRecord,
     TurnState,
+    UsageQuery,
+    UsageRecord,
 )
 from langswarm.core.session.testing.storage_contract.case import (
     expect,
@@ -128,6 +130,12 @@ def purge(name: str = "conv", **changes: Any) -> Purge:
     return attrs.evolve(plain, **changes)
 
 
+def usage(**changes: Any) -> UsageRecord:
+    """What one commit adds to the figures of day 100."""
+    plain = UsageRecord(day=100, user_id="ann", provider="mock", model="mock-model")
+    return attrs.evolve(plain, **changes)
+
+
 async def commit(storage: ISessionStorage, write: SessionWrite) -> StoredSession:
     """Commit one write, which must succeed, and return the session as it now is."""
     outcomes = list(await storage.commit([write]))
@@ -148,6 +156,29 @@ async def load_one(storage: ISessionStorage, session_id: str) -> StoredSession:
 async def create(storage: ISessionStorage, session_id: str = "s", **changes: Any) -> StoredSession:
     """A new session in the storage."""
     return await commit(storage, new(session_id, **changes))
+
+
+async def say(
+    storage: ISessionStorage, session_id: str, *texts: str, **changes: Any
+) -> StoredSession:
+    """A new session that has these messages; `changes` are fields of its record."""
+    write = new(session_id, last_seq=len(texts), **changes)
+    messages = tuple(message(seq, text) for seq, text in enumerate(texts, 1))
+    return await commit(storage, attrs.evolve(write, messages=messages))
+
+
+async def use(storage: ISessionStorage, session_id: str, *used: UsageRecord) -> StoredSession:
+    """A new session, the writes of which have added this usage."""
+    stored = await create(storage, session_id)
+    for one in used:
+        stored = await commit(storage, change(stored, usage=one))
+    return stored
+
+
+async def days_of(storage: ISessionStorage, **changes: Any) -> list[UsageRecord]:
+    """The figures of days, of all of them unless the query says otherwise."""
+    query = attrs.evolve(UsageQuery(first_day=-1000, last_day=100_000), **changes)
+    return list((await storage.read_usage(query)).days)
 
 
 async def contents(storage: ISessionStorage, key: int, query: MessageQuery = ALL) -> Sequence[str]:

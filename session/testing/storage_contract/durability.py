@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
-from langswarm.core.session.actors.model import Conflict, StoredSession
+import attrs
+from langswarm.core.session.actors.model import (
+    Conflict,
+    SessionDocuments,
+    StoredSession,
+    TurnRecord,
+    TurnState,
+)
 from langswarm.core.session.testing.storage_contract import promises
 from langswarm.core.session.testing.storage_contract.builders import (
     ALL,
@@ -15,11 +22,15 @@ from langswarm.core.session.testing.storage_contract.builders import (
     commit,
     contents,
     create,
+    days_of,
     listed,
     load_one,
     message,
     open_turn,
     purge,
+    say,
+    usage,
+    use,
 )
 from langswarm.core.session.testing.storage_contract.cancelling import ways_to_cancel
 from langswarm.core.session.testing.storage_contract.case import (
@@ -186,3 +197,76 @@ async def purges_that_were_settled_stay_so(make: Make) -> None:
     await second.open()
     retried = purge("failed", due_us=START_US + 5, attempts=1, last_error="why")
     expect_equal("the purges", list(await second.load_purges(START_US + 5, 9)), [retried])
+
+
+@part.unopened(promises.COMMIT)
+async def a_second_storage_finds_tags_metadata_words_and_past_turns(make: Make) -> None:
+    first, second = make(), make()
+    await first.open()
+    turn = TurnRecord(turn_no=1, state=TurnState.FAILED, user_seq=1, opened_us=START_US)
+    stored = await say(first, "s", "kept", "hidden")
+    documents = SessionDocuments(config='{"metadata": {"a.b": [1]}}')
+    write = change(stored, documents=documents, documents_changed=True, hides=((2, 2, 7),))
+    await commit(first, attrs.evolve(write, tags=("a", "\0"), past_turns=(turn,)))
+    await first.close()
+    await second.open()
+    for conditions, expected in (
+        ({"tags": ("a", "\0")}, ["s"]),
+        ({"tags": ("b",)}, []),
+        ({"metadata": (("a.b", "[1]"),)}, ["s"]),
+        ({"text": "kept"}, ["s"]),
+        ({"text": "hidden"}, []),
+    ):
+        if "text" not in conditions or second.searches_text:
+            found = await listed(second, **conditions)
+            expect_equal(f"the list for {conditions}", found, expected)
+    expect_equal("the turn", await second.read_turn(stored.record.key, 1), turn)
+
+
+@part.unopened(promises.USAGE_SUMS)
+async def a_second_storage_sums_up_what_both_have_added(make: Make) -> None:
+    first, second = make(), make()
+    await first.open()
+    await use(first, "s", usage(sessions=1), usage(sessions=10, user_id="bob"))
+    await first.close()
+    await second.open()
+    await use(second, "t", usage(sessions=100))
+    expected = [usage(user_id="", sessions=111)]
+    expect_equal("the days", await days_of(second), expected)
+    expected = [usage(user_id="", sessions=101)]
+    expect_equal("the days of Ann", await days_of(second, user_id="ann"), expected)
+
+
+@part.unopened(promises.ERASED_FOR_GOOD)
+async def a_user_who_was_erased_stays_so(make: Make) -> None:
+    first, second = make(), make()
+    await first.open()
+    stored = await use(first, "s", usage(sessions=1), usage(sessions=10, user_id="bob"))
+    await commit(first, change(stored, claim=claim(scope="user:ann")))
+    await first.erase_user("ann")
+    await first.close()
+    await second.open()
+    expect_equal("the days", await days_of(second), [usage(user_id="", sessions=10)])
+    found = await second.find_claim("user:ann", "send_message", "k")
+    expect_equal("the claim", found, None)
+
+
+@part.unopened(promises.ERASES)
+async def sessions_that_were_erased_stay_so_and_their_keys_are_not_given_again(
+    make: Make,
+) -> None:
+    keys: list[int] = []
+    for _ in range(3):
+        storage = make()
+        await storage.open()
+        expect_equal("the session", list(await storage.load(["s"])), [None])
+        stored = await say(storage, "s", "words")
+        keys.append(stored.record.key)
+        await storage.commit([change(stored, erases=True)])
+        await storage.close()
+    expect("each later session has a larger key", keys == sorted(set(keys)), keys)
+    last = make()
+    await last.open()
+    expect_equal("the list", await listed(last), [])
+    for key in keys:
+        expect_equal("the messages", await contents(last, key), [])

@@ -63,6 +63,26 @@ LIST = (
     f"{_PORT}.list_sessions: A page of sessions, newest first: by key, which rises with every new "
     "one."
 )
+O_LIMIT = (
+    f"{_PORT}.list_sessions: It reads O(limit), however many sessions there are (see "
+    "`SessionPage`)."
+)
+FOUND_AT_ONCE = (
+    f"{_PORT}.list_sessions: What was committed before the call is found, by its text as well."
+)
+SEARCHES_TEXT = (
+    f"{_PORT}.searches_text: Whether `SessionQuery.text` is understood; else a "
+    "ConfigurationError says why not."
+)
+USAGE_SUMS = f"{_PORT}.read_usage: The sums of what writes have added as `usage`."
+ERASE_USER = (
+    f"{_PORT}.erase_user: Delete what is kept of a user beside sessions: usage, and the claims of "
+    "creations."
+)
+ERASED_FROM_SUMS = (
+    f"{_PORT}.erase_user: What the sums over all users hold of this user is taken out of them."
+)
+ERASED_FOR_GOOD = f"{_PORT}.erase_user: Durable like a commit."
 READ_TURN = (
     f"{_PORT}.read_turn: The turn of that number of the session `key`, open or closed; None: there "
     "is none."
@@ -121,6 +141,16 @@ CLAIM = (
     "whoever wrote that."
 )
 PURGES = "SessionWrite.purges: Queue these; one that is there already stays as it is."
+PAST_TURNS = (
+    "SessionWrite.past_turns: Insert these turns, which have ended: of a session that is created "
+    "with a history."
+)
+TAGS = "SessionWrite.tags: The session's tags from now on, each once; None: they stay as they are."
+USAGE = "SessionWrite.usage: Added to what is stored for its day, user, provider and model."
+ERASES = (
+    "SessionWrite.erases: Delete everything that is stored of the session, claims of its scope "
+    "included."
+)
 CONFLICT = (
     "Conflict: The write was refused: the storage holds another revision (0: no such session) or "
     "epoch."
@@ -130,6 +160,37 @@ FOR_PROMPT = (
     "failed turns are not."
 )
 OF_TURN = "MessageQuery.turn_no: Only messages of this turn."
+OF_METADATA = (
+    "MessageQuery.metadata: (key, JSON text of the value): its metadata has all of these at the "
+    "top."
+)
+EVERY_CONDITION = "SessionQuery: A session matches that fulfils every condition that is given."
+ALL_USERS = "SessionQuery.user_id: None: of all users."
 NOT_DELETED = "SessionQuery.status: None: all but the deleted ones."
 ACTIVE_SINCE = "SessionQuery.active_since_us: Inclusive, on the time of the last commit."
+ALL_TAGS = "SessionQuery.tags: It has all of these."
+CONFIG_METADATA = (
+    'SessionQuery.metadata: (key, JSON text of the value): the "metadata" of its config has all of '
+    "these at the top."
+)
+TEXT = "SessionQuery.text: Words that one of its visible messages has, all of them: see `words_of`."
+NO_WORDS = "SessionQuery.text: A text without words matches no session."
+IDLE_SINCE = "SessionQuery.idle_since_us: Exclusive: the last commit was before this."
 BEFORE_KEY = "SessionQuery.before_key: Exclusive; `next_key` of the page before."
+SHORT_PAGE = (
+    "SessionPage: A storage looks at a bounded number of sessions for one page, so that a rare "
+    "match among many sessions holds nothing up: a page may be shorter than its limit, even empty, "
+    "and not the last."
+)
+NEXT_KEY = "SessionPage.next_key: `before_key` of the next page; None: this was the last one."
+BOTH_DAYS = "UsageQuery: Which days' figures to sum up; both days are included."
+ONE_USER = "UsageQuery.user_id: None: of all users."
+DAYS = (
+    "UsageReport.days: One of each day, provider and model that has any, in this order; `user_id` "
+    'is "".'
+)
+ACTIVE_USERS = "UsageReport.active_users: Different users over all of these days."
+ACTIVE_BY_DAY = (
+    "UsageReport.active_users_by_day: (day, different users), in the order of the days that have "
+    "any."
+)

@@ -23,11 +23,14 @@ from langswarm.core.session.testing.storage_contract.builders import (
     commit,
     contents,
     create,
+    days_of,
+    listed,
     load_one,
     message,
     new,
     open_turn,
     purge,
+    usage,
 )
 from langswarm.core.session.testing.storage_contract.case import (
     Part,
@@ -54,6 +57,8 @@ async def a_write_is_there_with_every_field_once_it_is_committed(storage: ISessi
         "provider_session_id": "conv_1",
         "synced_seq": 14,
         "dirty": True,
+        "auto_archive_seconds": 16,
+        "latencies": "0 1 2",
         "counters": Counters(
             user_messages=1,
             assistant_messages=2,
@@ -83,6 +88,8 @@ async def a_write_changes_every_field_that_may_change(storage: ISessionStorage) 
         "provider_session_id": "conv_2",
         "synced_seq": 14,
         "dirty": True,
+        "auto_archive_seconds": 2**40,
+        "latencies": "3 4",
         "counters": Counters(user_messages=1, response_us=9),
         "updated_us": START_US + 15,
     }
@@ -277,6 +284,9 @@ async def a_conflict_changes_nothing(storage: ISessionStorage) -> None:
         clear_through_seq=1,
         claim=claim(),
         purges=(purge(),),
+        past_turns=(TurnRecord(turn_no=8, state=TurnState.FAILED, user_seq=1, opened_us=1),),
+        tags=("stale",),
+        usage=usage(sessions=1),
     )
     outcomes = list(await storage.commit([stale]))
     expect_equal("the outcome of a stale write", outcomes, [Conflict(3, 1)])
@@ -286,6 +296,9 @@ async def a_conflict_changes_nothing(storage: ISessionStorage) -> None:
     expect_equal("the turn", await storage.read_turn(stored.record.key, 1), None)
     expect_equal("the claim", await storage.find_claim("s", "send_message", "k"), None)
     expect_equal("the purges", list(await storage.load_purges(START_US, 9)), [])
+    expect_equal("a past turn", await storage.read_turn(stored.record.key, 8), None)
+    expect_equal("the list by tag", await listed(storage, tags=("stale",)), [])
+    expect_equal("the usage", await days_of(storage), [])
 
 
 @part.opened(promises.COMMIT)
@@ -300,6 +313,8 @@ async def a_write_creates_a_session_with_all_that_it_holds(storage: ISessionStor
         opens_turn=True,
         claim=claim(),
         purges=(purge(),),
+        tags=("fresh",),
+        usage=usage(sessions=1),
     )
     stored = await commit(storage, write)
     expect_equal("the open turn", stored.open_turn, turn)
@@ -307,6 +322,8 @@ async def a_write_creates_a_session_with_all_that_it_holds(storage: ISessionStor
     expect_equal("the messages", found, ["text 1", "text 2"])
     expect_equal("the claim", await storage.find_claim("s", "send_message", "k"), claim())
     expect_equal("the purges", list(await storage.load_purges(START_US, 9)), [purge()])
+    expect_equal("the list by tag", await listed(storage, tags=("fresh",)), ["s"])
+    expect_equal("the usage", await days_of(storage), [usage(user_id="", sessions=1)])
 
 
 @part.opened(promises.CONFLICT)
