@@ -92,7 +92,8 @@ async def _record(sessions: int, turns: int) -> TurnLog:
             for key, write in storage.created
         ],
         new_documents=[
-            (key, *documents_row(write.after.documents)) for key, write in storage.created
+            (key, *documents_row(write.after.documents, write.after.record.revision))
+            for key, write in storage.created
         ],
         rounds=rounds,
     )

@@ -24,7 +24,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .keys import KeyRing
+    from .keys import KeyRing, RingKey
 
 FORMAT: Final = 1
 NONCE_BYTES: Final = 12
@@ -34,7 +34,6 @@ MOST_SEALS: Final = 1 << 32
 """Of one key: so many fields at most, says NIST SP 800-38D for random nonces."""
 
 _SHAPE: Final = struct.Struct(">H")
-_NUMBER: Final = struct.Struct(">cq")
 _LENGTH: Final = struct.Struct(">cI")
 Value = str | bytes
 
@@ -58,7 +57,10 @@ class BrokenSealError(SealError):
 
 
 def facts_of(*facts: int | str | None) -> bytes:
-    """Numbers and texts as bytes, no two rows of them alike."""
+    """Numbers and texts as bytes, no two rows of them alike.
+
+    Raises OverflowError beyond 64 bits, and UnicodeEncodeError for a lone surrogate.
+    """
     parts: list[bytes] = []
     for fact in facts:
         if fact is None:
@@ -66,8 +68,10 @@ def facts_of(*facts: int | str | None) -> bytes:
         elif isinstance(fact, str):
             text = fact.encode()
             parts += (_LENGTH.pack(b"t", len(text)), text)
+        elif isinstance(fact, int):  # pyright: ignore[reportUnnecessaryIsInstance] - damaged rows
+            parts += (b"i", fact.to_bytes(8, signed=True))
         else:
-            parts.append(_NUMBER.pack(b"i", fact))
+            raise TypeError(f"{type(fact).__name__} is no fact")
     return b"".join(parts)
 
 
@@ -110,26 +114,36 @@ class RecordKind:
         self, ring: KeyRing, key_id: str | None, facts: bytes, values: Sequence[object]
     ) -> list[Value | None]:
         """What was sealed. Raises SealError where that cannot be told for certain."""
-        decrypt = ring.key(key_id).decrypt
+        key = ring.key(key_id)
         common = _shape(values) + facts
-        opened: list[Value | None] = []
-        for (name, label), value in zip(self._labels, values, strict=True):
-            if value is None:
-                opened.append(None)
-                continue
-            try:
-                if not isinstance(value, bytes):
-                    raise TypeError("a sealed field is bytes")  # noqa: TRY301
-                plain = decrypt(value[:NONCE_BYTES], value[NONCE_BYTES:], label + common)
-                opened.append(plain if name in self.binary else plain.decode())
-            except Exception as error:
-                if not _is_of_the_value(error):
-                    raise
-                raise BrokenSealError(
-                    f"{name} was changed or moved, or is encrypted with another key of the id "
-                    f"{key_id!r}"
-                ) from None
-        return opened
+        return [
+            None if value is None else self._opened(key, name, label + common, value)
+            for (name, label), value in zip(self._labels, values, strict=True)
+        ]
+
+    def open_one(
+        self, name: str, ring: KeyRing, key_id: str | None, facts: bytes, values: Sequence[object]
+    ) -> Value | None:
+        """As `open`, of one field; it takes all values, for they belong together."""
+        place = self.fields.index(name)
+        if values[place] is None:
+            return None
+        data = self._labels[place][1] + _shape(values) + facts
+        return self._opened(ring.key(key_id), name, data, values[place])
+
+    def _opened(self, key: RingKey, name: str, data: bytes, value: object) -> Value:
+        try:
+            if not isinstance(value, bytes):
+                raise TypeError("a sealed field is bytes")  # noqa: TRY301
+            plain = key.decrypt(value[:NONCE_BYTES], value[NONCE_BYTES:], data)
+            return plain if name in self.binary else plain.decode()
+        except Exception as error:
+            if not _is_of_the_value(error):
+                raise
+            raise BrokenSealError(
+                f"{name} was changed or moved, or is encrypted with another key of the id "
+                f"{key.key_id!r}"
+            ) from None
 
 
 def _shape(values: Sequence[object]) -> bytes:

@@ -20,6 +20,7 @@ from .rows import (
     usage_counts,
 )
 from .schema import SEQ_MAX
+from .sealing import NO_KEYS
 from .statements import (
     ADD_USAGE_OF_DAYS,
     ADD_USAGE_OF_USERS,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from ....actors.model import SessionWrite, UsageRecord
+    from .sealing import Vault
 
 
 class MisfitError(Exception):
@@ -57,6 +59,7 @@ class MisfitError(Exception):
 class Batch:
     """A batch, sorted by kind of row."""
 
+    vault: Vault = NO_KEYS
     new: list[Row] = attrs.field(factory=list[Row])
     changed: list[Row] = attrs.field(factory=list[Row])
     documents: list[Row] = attrs.field(factory=list[Row])
@@ -84,21 +87,28 @@ class Batch:
         else:
             self.new.append(fixed_row(key, record) + changing_row(record))
         if write.documents_changed or not expected:
-            self.documents.append((key, *documents_row(after.documents)))
+            self._add_documents(write, key)
         if write.clear_through_seq or write.hides or write.marks:
             self._change_stored(write, key)
         for message in write.messages:
-            self.messages.append(message_row(key, message))
+            self.messages.append(self.vault.message(message_row(key, message)))
         if write.turn is not None:
-            (self.opened if write.opens_turn else self.closed).append(turn_row(key, write.turn))
+            row = self.vault.turn(turn_row(key, write.turn))
+            (self.opened if write.opens_turn else self.closed).append(row)
         if write.claim is not None:
-            self.claims.append(claim_row(write.claim))
+            self.claims.append(self.vault.claim(claim_row(write.claim)))
         if write.purges:
             self.purges.extend(map(purge_row, write.purges))
         if write.usage is not None:
             self.usage.append(write.usage)
         if write.tags is not None or write.past_turns or write.erases:
             self._add_rare(write, key)
+
+    def _add_documents(self, write: SessionWrite, key: int) -> None:
+        record = write.after.record
+        row = documents_row(write.after.documents, record.revision)
+        row = self.vault.documents(row, key, record.session_id, record.user_id)
+        self.documents.append((key, *row))
 
     def _change_stored(self, write: SessionWrite, key: int) -> None:
         if write.clear_through_seq:
@@ -114,9 +124,9 @@ class Batch:
     def _add_rare(self, write: SessionWrite, key: int) -> None:
         if write.tags is not None:
             self.untagged.append((key,))
-            self.tags.extend(tag_row(key, tag) for tag in write.tags)
+            self.tags.extend(tag_row(key, self.vault.tag(tag)) for tag in write.tags)
         for turn in write.past_turns:
-            self.opened.append(turn_row(key, turn))
+            self.opened.append(self.vault.turn(turn_row(key, turn)))
         if write.erases:
             self.erased.append((key, write.after.record.session_id))
 

@@ -46,7 +46,16 @@ SESSION_CHANGING = (
     "latencies",
 )
 SESSION_FIXED = ("key", "id", "user_id", "epoch", "created_us")
-DOCUMENTS = ("config", "provider_config", "provider_settings", "context", "context_version")
+CODEC = ("codec", "key_id")
+DOCUMENTS = (
+    "config",
+    "provider_config",
+    "provider_settings",
+    "context",
+    "context_version",
+    "revision",
+    *CODEC,
+)
 MESSAGE = (
     "id",
     "role",
@@ -60,6 +69,7 @@ MESSAGE = (
     "token_count",
     "finish_reason",
     "hidden_by",
+    *CODEC,
 )
 TURN = (
     "id",
@@ -75,10 +85,12 @@ TURN = (
     "output_tokens",
     "idempotency_key",
     "payload_hash",
+    *CODEC,
 )
 
 CLAIM_NAME = ("scope", "method", "key")
-CLAIM = (*CLAIM_NAME, "payload_hash", "created_us", "session_id", "result")
+CLAIM_FIELDS = (*CLAIM_NAME, "payload_hash", "created_us", "session_id", "result")
+CLAIM = (*CLAIM_FIELDS, *CODEC)
 PURGE_NAME = ("provider", "provider_session_id")
 PURGE = (*PURGE_NAME, "queued_us", "due_us", "attempts", "last_error")
 TAG = ("tag", "session_key")
@@ -87,6 +99,8 @@ USAGE_DAY = (*USAGE_DAY_NAME, *USAGE_COUNTS)
 USAGE_USER_NAME = ("day", "user_id", "provider", "model")
 USAGE_USER = (*USAGE_USER_NAME, *USAGE_COUNTS)
 
+_NOT_ENCODED = (0, None)
+"""The values of CODEC of what stays as it is."""
 _PLAIN_COUNTS = 1 + len(COUNTERS)
 """Those of USAGE_COUNTS that are not classes of answer times."""
 
@@ -136,7 +150,7 @@ def fixed_row(key: int, record: SessionRecord) -> Row:
     return (key, record.session_id, record.user_id, record.epoch, record.created_us)
 
 
-def documents_row(documents: SessionDocuments) -> Row:
+def documents_row(documents: SessionDocuments, revision: int) -> Row:
     """The values of DOCUMENTS."""
     return (
         _json(documents.config),
@@ -144,6 +158,8 @@ def documents_row(documents: SessionDocuments) -> Row:
         _json(documents.provider_settings),
         _json(documents.context),
         documents.context_version,
+        revision,
+        *_NOT_ENCODED,
     )
 
 
@@ -163,6 +179,7 @@ def message_row(key: int, message: MessageRecord) -> Row:
         message.token_count,
         message.finish_reason,
         message.hidden_by,
+        *_NOT_ENCODED,
     )
 
 
@@ -182,6 +199,7 @@ def turn_row(key: int, turn: TurnRecord) -> Row:
         turn.output_tokens,
         turn.idempotency_key,
         turn.payload_hash,
+        *_NOT_ENCODED,
     )
 
 
@@ -195,6 +213,7 @@ def claim_row(claim: Claim) -> Row:
         claim.created_us,
         claim.session_id,
         claim.result,
+        *_NOT_ENCODED,
     )
 
 
@@ -210,7 +229,7 @@ def purge_row(purge: Purge) -> Row:
     )
 
 
-def tag_row(key: int, tag: str) -> Row:
+def tag_row(key: int, tag: str | bytes) -> Row:
     """The values of TAG."""
     return (tag, key)
 
@@ -233,6 +252,7 @@ def usage_counts(usage: UsageRecord) -> Row:
 
 
 SESSION = (*SESSION_FIXED, *SESSION_CHANGING)
+_AFTER_VERSION = DOCUMENTS[DOCUMENTS.index("context_version") + 1 :]
 
 
 def read_session(row: Sequence[Any]) -> SessionRecord:
@@ -270,7 +290,9 @@ def read_stored(row: Sequence[Any]) -> StoredSession:
     Raises LookupError if what must be there is not.
     """
     turn_start = len(SESSION) + len(DOCUMENTS)
-    config, provider_config, provider_settings, context, version = row[len(SESSION) : turn_start]
+    config, provider_config, provider_settings, context, version = row[
+        len(SESSION) : turn_start - len(_AFTER_VERSION)
+    ]
     record = read_session(row)
     if version is None:
         raise LookupError(f"session {record.key} has no row in session_documents")
@@ -328,7 +350,7 @@ def read_turn(row: Sequence[Any]) -> TurnRecord:
 
 def read_claim(row: Sequence[Any]) -> Claim:
     """From a row of CLAIM."""
-    return Claim(**dict(zip(CLAIM, row, strict=True)))
+    return Claim(**dict(zip(CLAIM_FIELDS, row[: len(CLAIM_FIELDS)], strict=True)))
 
 
 def read_purge(row: Sequence[Any]) -> Purge:

@@ -231,9 +231,32 @@ CREATE TABLE usage_days (
 """,
 )
 
+_ENCRYPTION = (
+    """
+CREATE TABLE encryption_keys (
+    key_id TEXT PRIMARY KEY,
+    fingerprint BLOB NOT NULL
+) STRICT, WITHOUT ROWID
+""",
+    """
+ALTER TABLE session_documents ADD COLUMN revision INTEGER NOT NULL DEFAULT 0
+""",
+    """
+ALTER TABLE claims ADD COLUMN codec INTEGER NOT NULL DEFAULT 0
+""",
+    """
+ALTER TABLE claims ADD COLUMN key_id TEXT
+""",
+)
+
 STEPS = tuple(
     tuple(statement.strip() for statement in step)
-    for step in (_SESSIONS_AND_MESSAGES, _PROVIDER_PURGES, _CLAIMS, _TAGS_AND_USAGE)
+    for step in (
+        _SESSIONS_AND_MESSAGES,
+        _PROVIDER_PURGES,
+        _CLAIMS,
+        (*_TAGS_AND_USAGE, *_ENCRYPTION),
+    )
 )
 USER_VERSION = len(STEPS)
 

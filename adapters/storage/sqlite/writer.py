@@ -25,6 +25,7 @@ from ....actors.errors import StorageError
 from ....actors.model import Committed, Conflict
 from .batch import Batch, MisfitError
 from .mapping import is_failed_sync, is_of_the_place, storage_error
+from .sealing import NO_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,12 +34,13 @@ if TYPE_CHECKING:
     from ....actors.ports import WriteOutcome
     from .connection import JobConnection
     from .place import Place
+    from .sealing import Vault
 
 
 class Writer:
     """Commits batches on the writer connection; every method runs in that connection's thread."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, vault: Vault = NO_KEYS) -> None:
         self.failed: StorageError | None = None
         """Set once and for all by a failed sync, or by a file or a -wal that is gone."""
         self.batches = 0
@@ -47,6 +49,7 @@ class Writer:
         self.refused = 0
         self._last_key = 0
         self._place = place
+        self._vault = vault
 
     def check(self) -> None:
         """Raise if writing has ended: nothing that is read back then proves anything."""
@@ -142,7 +145,7 @@ class Writer:
     def _all_at_once(
         self, writes: Sequence[SessionWrite], keys: Sequence[int], connection: sqlite3.Connection
     ) -> list[WriteOutcome]:
-        rows = Batch()
+        rows = Batch(self._vault)
         for write, key in zip(writes, keys, strict=True):
             rows.add(write, key)
         connection.execute("BEGIN IMMEDIATE")
@@ -165,7 +168,7 @@ class Writer:
                 if index in damaged:
                     outcomes.append(damaged[index])
                     continue
-                outcome = _try_one(write, key, connection)
+                outcome = _try_one(Batch(self._vault), write, key, connection)
                 if isinstance(outcome, StorageError) and outcome.code == "corrupt":
                     damaged[index] = outcome
                     break
@@ -197,11 +200,12 @@ def _copy(error: StorageError, outcome: Literal["failed", "unknown"]) -> Storage
     return StorageError(str(error), code=error.code, retryable=error.retryable, outcome=outcome)
 
 
-def _try_one(write: SessionWrite, key: int, connection: sqlite3.Connection) -> WriteOutcome:
+def _try_one(
+    rows: Batch, write: SessionWrite, key: int, connection: sqlite3.Connection
+) -> WriteOutcome:
     """One write in a savepoint: afterwards all of it is there, or nothing."""
     connection.execute("SAVEPOINT one")
     try:
-        rows = Batch()
         rows.add(write, key)
         rows.apply(connection)
         outcome: WriteOutcome = Committed(key)
