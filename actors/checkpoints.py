@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .errors import SessionError, StorageError
+from .logs import about
 from .turn_writes import checkpoint_turn
 
 if TYPE_CHECKING:
@@ -111,7 +112,14 @@ class Checkpoints:
         """It is decided. One that failed is no harm: what has arrived is still here."""
         waiting, self._waiting = self._waiting, None
         if isinstance(end, SessionError):
-            logger.warning("a checkpoint of session %s failed: %s", self._actor.session_id, end)
+            session_id = self._actor.session_id
+            turn_no = self._actor.loaded_state().record.open_turn_no
+            logger.warning(
+                "a checkpoint of session %s failed: %s",
+                session_id,
+                end,
+                extra=about(session_id, turn_no),
+            )
             failed = isinstance(end, StorageError) and end.outcome == "failed"
             self.doubt = None if failed else end
         else:

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 
 from .errors import RuntimeClosedError, SessionError, StorageError, again
+from .logs import about
 from .model import Committed, SessionWrite, StoredSession
 from .outcomes import closed_error, load_failed, outcome_found, unknown_outcome
 from .ports import StorageHealth
@@ -316,7 +317,12 @@ class StorageActor:
                 elif isinstance(outcome, StorageError) and outcome.code == "corrupt":
                     # its own load meets the damage again, and closes the turn or fails alone
                     record = write.after.record
-                    logger.error("session %s is not recovered: %s", record.session_id, outcome)
+                    logger.error(
+                        "session %s is not recovered: %s",
+                        record.session_id,
+                        outcome,
+                        extra=about(record.session_id),
+                    )
                     self._note(outcome)
                     damaged.add(record.key)
                 else:

@@ -36,6 +36,7 @@ from .errors import (
     again,
 )
 from .idle import IdleList
+from .logs import about
 from .mailbox import Ticket, TicketState
 from .model import StoredSession
 from .outcomes import storage_is_behind
@@ -174,9 +175,7 @@ class Supervisor:
         # Invariant: exactly the LIVE actors with nothing to do.
         self._idle = IdleList()
         self.turns = TurnWatch(backend, limits.cancel_grace_seconds, wake_at)
-        self.gate = TurnGate(
-            backend, limits.max_inflight_turns, limits.queue_timeout_seconds, wake_at
-        )
+        self.gate = _gate(backend, limits, wake_at)
         self.purger = Purger(
             backend, executor, storage, providers, wall_clock_us=wall_clock_us, wake_at=wake_at
         )
@@ -529,7 +528,7 @@ class Supervisor:
             "a guest of session %s ignored its cancellation and is abandoned; "
             "the session is quarantined",
             turn.session_id,
-            extra={"session_id": turn.session_id},
+            extra=about(turn.session_id, turn.turn_no),
         )
         self._impose_quarantine(turn.session_id)
         self._refuse_queued(self._actors[turn.session_id])
@@ -545,7 +544,7 @@ class Supervisor:
             "the actor of session %s crashed",
             session_id,
             exc_info=error,
-            extra={"session_id": session_id},
+            extra=about(session_id),
         )
         if may_restart:
             return True
@@ -638,6 +637,14 @@ class Supervisor:
     def _check_quiet(self) -> None:
         if self._closing is not None and not self.busy:
             self._quiet.wake()
+
+
+def _gate(backend: Backend, limits: Limits, wake_at: Callable[[float], None]) -> TurnGate:
+    if not limits.max_inflight_turns_per_user:
+        return TurnGate(backend, limits.max_inflight_turns, limits.queue_timeout_seconds, wake_at)
+    from .user_gate import UserGate  # noqa: PLC0415 - not for every program
+
+    return UserGate(backend, limits, wake_at)
 
 
 def _stopped(why: str) -> TurnInterruptedError:

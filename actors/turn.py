@@ -144,6 +144,11 @@ class Turn:
         """Whose turn it is."""
         return self._actor.session_id
 
+    @property
+    def user_id(self) -> str:
+        """Whose session it is; to be asked while it begins."""
+        return self._actor.loaded_state().record.user_id
+
     def now(self) -> float:
         """The time of its event loop."""
         return self._actor.backend.now()
@@ -208,10 +213,10 @@ class Turn:
         if self._actor.system.gate.enter(self):
             self.admitted()
 
-    def turned_away(self, most: int, seconds: float) -> None:
+    def turned_away(self, limit: str, most: int, seconds: float) -> None:
         """It waited too long for others to end."""
         self.is_waiting = False
-        self._refuse(turned_away(most, seconds, self._content()))
+        self._refuse(turned_away(limit, most, seconds, self._content()))
 
     def admitted(self) -> None:
         """Begin; its time counts from here."""
@@ -256,7 +261,8 @@ class Turn:
         mine = self._generation
         self.in_guest = True
         try:
-            result = await Watched(call, self._actor.system.blocking, guest, self.session_id)
+            blocking = self._actor.system.blocking
+            result = await Watched(call, blocking, guest, self.session_id, self.turn_no)
         except BaseException:
             if mine != self._generation:
                 raise _AbandonedError from None

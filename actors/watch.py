@@ -11,6 +11,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from .logs import about
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
 
@@ -27,7 +29,7 @@ class BlockingReport:
         self.limit_seconds = blocking_seconds
         self.count = 0
 
-    def tell(self, seconds: float, guest: str, session_id: str) -> None:
+    def tell(self, seconds: float, guest: str, session_id: str, turn_no: int) -> None:
         """A step was too long."""
         self.count += 1
         logger.warning(
@@ -36,22 +38,28 @@ class BlockingReport:
             guest,
             session_id,
             seconds,
-            extra={"session_id": session_id},
+            extra=about(session_id, turn_no),
         )
 
 
 class Watched(Generic[T]):
     """Await this instead of the guest's coroutine."""
 
-    __slots__ = ("_call", "_guest", "_report", "_session_id")
+    __slots__ = ("_call", "_guest", "_report", "_session_id", "_turn_no")
 
     def __init__(
-        self, call: Awaitable[T], report: BlockingReport, guest: str, session_id: str
+        self,
+        call: Awaitable[T],
+        report: BlockingReport,
+        guest: str,
+        session_id: str,
+        turn_no: int = 0,
     ) -> None:
         self._call = call
         self._report = report
         self._guest = guest
         self._session_id = session_id
+        self._turn_no = turn_no
 
     def __await__(self) -> Generator[Any, Any, T]:
         steps: Any = self._call.__await__()
@@ -66,7 +74,7 @@ class Watched(Generic[T]):
             finally:
                 seconds = report.now() - began
                 if seconds > report.limit_seconds:
-                    report.tell(seconds, self._guest, self._session_id)
+                    report.tell(seconds, self._guest, self._session_id, self._turn_no)
             try:
                 argument = yield trap
                 step = steps.send

@@ -18,6 +18,7 @@ import attrs
 
 from ..actors.answer import describe
 from ..actors.errors import MessageRefused, MiddlewareError, RateLimitedError
+from ..actors.logs import about
 from ..actors.ports import GuestStatistics, IGuests, Notice
 from ..actors.values import check_text, encode_object
 from ..actors.wait import current_backend
@@ -98,6 +99,10 @@ def _of_session(notice: Notice) -> tuple[Any, ...]:
 def _of_message(notice: Notice) -> tuple[Any, ...]:
     session_id = notice.record.session_id
     return (session_id, None if notice.message is None else view_of(session_id, notice.message))
+
+
+def _turn_no(notice: Notice) -> int:
+    return 0 if notice.message is None else notice.message.turn_no
 
 
 _NOT_DURABLE = frozenset(("session_error", "session_evicted"))
@@ -289,7 +294,7 @@ class Guests(IGuests):
             logger.error(
                 "the hooks of session %s are too slow; a call was dropped",
                 session_id,
-                extra={"session_id": session_id},
+                extra=about(session_id),
             )
         else:
             lane.append(call)
@@ -335,8 +340,9 @@ class Guests(IGuests):
         runtime = self._lanes_of
         if runtime is None:
             return running
-        session_id = call.notice.record.session_id
-        return Watched(running, runtime.supervisor.blocking, "a hook", session_id)
+        notice = call.notice
+        blocking, session_id = runtime.supervisor.blocking, notice.record.session_id
+        return Watched(running, blocking, "a hook", session_id, _turn_no(notice))
 
     def _hook_failed(self, call: _Call, failure: BaseException) -> None:
         self._failed += 1
@@ -348,7 +354,7 @@ class Guests(IGuests):
             getattr(call.method, "__qualname__", call.method),
             session_id,
             exc_info=error,
-            extra={"session_id": session_id},
+            extra=about(session_id, _turn_no(notice)),
         )
         if notice.kind != "session_error":
             told = Notice(kind="session_error", record=notice.record, error=error)
@@ -366,7 +372,7 @@ class Guests(IGuests):
                 "%d hook calls of session %s did not end before the runtime",
                 len(lane),
                 session_id,
-                extra={"session_id": session_id},
+                extra=about(session_id),
             )
             while len(lane) > 1:
                 lane.pop()
