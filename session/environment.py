@@ -81,10 +81,10 @@ _STORAGE_WHAT: Final = {
     "backup_interval_hours": "so often",
 }
 _CLEANUP: Final = (
-    ("archive_after_days", "number", "archive sessions that are inactive for so long"),
-    ("delete_after_days", "number", "delete archived sessions after so long"),
-    ("max_messages_per_session", "whole number", "archive sessions with more messages"),
-    ("cleanup_interval_hours", "number", "how often it looks"),
+    ("archive_after_days", "number", "off", "archive sessions that are inactive for so long"),
+    ("delete_after_days", "number", "off", "delete archived sessions after so long"),
+    ("max_messages_per_session", "whole number", "off", "archive sessions with more messages"),
+    ("cleanup_interval_hours", "number", "24", "how often it looks"),
 )
 _KINDS: Final = {"bool": "switch", "int": "whole number", "float": "number"}
 
@@ -139,8 +139,8 @@ def _type_of(annotation: object) -> str:
 
 def _of_cleanup() -> list[Setting]:
     return [
-        Setting(keyword="cleanup_config", key=key, kind=kind, default="off", what=what)
-        for key, kind, what in _CLEANUP
+        Setting(keyword="cleanup_config", key=key, kind=kind, default=default, what=what)
+        for key, kind, default, what in _CLEANUP
     ]
 
 

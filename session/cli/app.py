@@ -34,6 +34,7 @@ NAME = "langswarm-session"
 Backend = Literal["asyncio", "trio"]
 AtLeastOne = Annotated[int, Parameter(validator=Number(gte=1))]
 Several = Annotated[tuple[str, ...], Parameter(negative="")]
+Days = Annotated[float | None, Parameter(validator=Number(gte=0))]
 Json = Annotated[bool, Parameter(name="--json", negative="")]
 Status = Literal["active", "archived", "deleted", "error"]
 
@@ -301,3 +302,37 @@ def verify(*, db: Path | None = None, as_json: Json = False) -> int:
         as_json: One JSON object: {"ok", "problems"}.
     """
     return stored.verify(stored.database(db), as_json=as_json)
+
+
+@app.command
+def gc(
+    *,
+    db: Path | None = None,
+    archive_after_days: Days = None,
+    delete_after_days: Days = None,
+    erase_after_days: Days = None,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    as_json: Json = False,
+) -> int:
+    """Archive sessions that are inactive, delete archived ones, erase deleted ones, by age.
+
+    Without an age, all three are done: after 30, 90 and 365 days. With one or more, only these.
+    The file must not be in use; with --dry-run it is only read, also while a program has it open.
+    What providers keep of erased sessions is deleted by the next program that has these providers.
+
+    Exit codes: 0 done, 1 the file is in use or an operation failed, 2 wrong usage or no such file.
+
+    Args:
+        db: The SQLite file, as in sessions.
+        archive_after_days: Archive what had no commit for so long.
+        delete_after_days: Delete (hide) what was archived so long ago.
+        erase_after_days: Remove for good what was deleted so long ago.
+        dry_run: Change nothing; tell how many it would be now.
+        as_json: One JSON object: {"dry_run", "archived", "deleted", "erased"}.
+    """
+    ages = stored.Ages(
+        archive_after_days=archive_after_days,
+        delete_after_days=delete_after_days,
+        erase_after_days=erase_after_days,
+    )
+    return stored.collect(stored.database(db), ages, dry_run=dry_run, as_json=as_json)

@@ -14,7 +14,7 @@ import anyio
 import attrs
 from langswarm.core.session import Session, SessionManager, SessionMessage
 from langswarm.core.session.cli.exits import FAILED, OK
-from langswarm.core.session.cli.held import HeldFile, reading
+from langswarm.core.session.cli.held import HeldFile, existing, reading
 from langswarm.core.session.cli.screen import Screen, safe_json, safe_line, safe_text
 
 T = TypeVar("T")
@@ -205,3 +205,44 @@ def verify(path: Path, *, as_json: bool) -> int:
     lines = [safe_line(problem) for problem in found.problems] or ["no problems"]
     say({"ok": found.ok, "problems": list(found.problems)}, lines, as_json=as_json)
     return OK if found.ok else FAILED
+
+
+# ---------------------------------------------------------------- retention
+
+
+@attrs.frozen(kw_only=True)
+class Ages:
+    """Which clean-ups to run, and from how many days on; None: not this one."""
+
+    archive_after_days: float | None
+    delete_after_days: float | None
+    erase_after_days: float | None
+
+
+_AGES = Ages(archive_after_days=30, delete_after_days=90, erase_after_days=365)
+
+
+def collect(path: Path, ages: Ages, *, dry_run: bool, as_json: bool) -> int:
+    """Archive, delete and erase by age; with `dry_run` the file is only read."""
+    ages = _AGES if ages == Ages(**dict.fromkeys(attrs.asdict(ages))) else ages
+
+    async def question(manager: SessionManager) -> dict[str, Any]:
+        done: dict[str, Any] = {"dry_run": dry_run}
+        for name, days, clean_up in (
+            ("archived", ages.archive_after_days, manager.cleanup_inactive_sessions),
+            ("deleted", ages.delete_after_days, manager.cleanup_archived_sessions),
+            ("erased", ages.erase_after_days, manager.cleanup_deleted_sessions),
+        ):
+            if days is not None:
+                done[name] = await clean_up(days, dry_run=dry_run)
+        return done
+
+    async def changed() -> dict[str, Any]:
+        config = {"db_path": existing(path)}
+        async with SessionManager("sqlite", storage_config=config) as manager:
+            return await question(manager)
+
+    answer = ask(path, question) if dry_run else anyio.run(changed)
+    verb = "would be" if dry_run else "were"
+    lines = [f"{count} {verb} {name}" for name, count in answer.items() if name != "dry_run"]
+    return say(answer, lines, as_json=as_json)

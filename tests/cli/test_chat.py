@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from langswarm.core.session.actors.model import Role
 from langswarm.core.session.cli import main
-from langswarm.core.session.cli.chat import AloudProvider, Screen
+from langswarm.core.session.cli.chat import AloudProvider
+from langswarm.core.session.cli.screen import Screen
 from langswarm.core.session.providers import (
     Completed,
     IProvider,

@@ -15,8 +15,9 @@ import anyio
 import pytest
 from anyio import to_thread
 from langswarm.core.session import SessionManager, create_session_manager
+from langswarm.core.session.actors.model import SessionQuery
 from langswarm.core.session.adapters.storage.sqlite.schema import USER_VERSION
-from langswarm.core.session.cli import held, main
+from langswarm.core.session.cli import main
 from langswarm.core.session.cli.held import HeldFile, reading
 from langswarm.core.session.cli.screen import safe_json, safe_line, safe_text
 
@@ -37,6 +38,7 @@ COMMANDS = (
     ["show", "first"],
     ["verify"],
     ["backup", "copy.db"],
+    ["gc", "--dry-run"],
 )
 
 
@@ -256,7 +258,7 @@ class TestFileAtRest:
         seen: list[list[str]] = []
 
         def job(file: HeldFile) -> None:
-            listed = partial(file.list_sessions, held.SessionQuery(limit=10))
+            listed = partial(file.list_sessions, SessionQuery(limit=10))
             seen.append([record.session_id for record in anyio.run(listed).records])
             if len(seen) == 1:
                 filled(path, add)
@@ -305,11 +307,12 @@ class TestFileThatIsHeld:
                 await session.send_message("Hello")
                 answer = await to_thread.run_sync(asked, capsys, "show", f"n{number}", "--db", path)
                 assert answer["messages"] == 2
+                await session.send_message("Still there?")
             for command in COMMANDS:
                 arguments = [*command, "--db", str(path)]
                 assert await to_thread.run_sync(main, arguments) == 0, capsys.readouterr()
             assert (await manager.verify_storage()).ok
-            await session.send_message("Still there?")
+            await manager.create_session("eve", "mock", "m")
         assert {file.name for file in tmp_path.iterdir()} == {"held.db", "held.db.lock"}
 
     async def test_is_not_written_to(self, tmp_path: Path, elsewhere: Path, capsys: Output) -> None:
@@ -414,6 +417,44 @@ class TestBackup:
         assert main(["backup", str(target), "--db", str(path)]) == 2
         assert "overwrites nothing" in capsys.readouterr().err
         assert target.read_text() == "mine"
+
+
+class TestGc:
+    def test_does_what_a_dry_run_has_told(self, path: Path, capsys: Output) -> None:
+        days = ["--archive-after-days", "0", "--delete-after-days", 0, "--erase-after-days", 0]
+        told = asked(capsys, "gc", "--dry-run", "--db", path, *days)
+        assert told == {"dry_run": True, "archived": 1, "deleted": 1, "erased": 1}
+        assert ids(asked(capsys, "sessions", "--db", path)) == ["second", "first"]
+        archived = asked(capsys, "gc", "--db", path, *days[:2])
+        assert archived == {"dry_run": False, "archived": 1}
+        assert ids(asked(capsys, "sessions", "--db", path, "--status", "archived")) == [
+            "second",
+            "first",
+        ]
+        erased = asked(capsys, "gc", "--db", path, *days[4:])
+        assert erased == {"dry_run": False, "erased": 1}
+        assert not ids(asked(capsys, "sessions", "--db", path, "--status", "deleted"))
+
+    def test_without_ages_spares_what_is_young(self, path: Path, capsys: Output) -> None:
+        assert main(["gc", "--db", str(path)]) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            "0 were archived",
+            "0 were deleted",
+            "0 were erased",
+        ]
+
+    async def test_waits_for_nobody_who_holds_the_file(
+        self, tmp_path: Path, capsys: Output
+    ) -> None:
+        path = tmp_path / "held.db"
+        async with manager_of(path) as manager:
+            await some(manager)
+            assert await to_thread.run_sync(main, ["gc", "--db", str(path)]) == 1
+            assert "is in use by this process" in capsys.readouterr().err
+
+    def test_makes_no_file(self, tmp_path: Path, capsys: Output) -> None:
+        assert main(["gc", "--db", str(tmp_path / "none.db")]) == 2
+        assert not list(tmp_path.iterdir())
 
 
 class TestPipes:

@@ -25,6 +25,7 @@ from langswarm.core.session.environment import (
     settings_from_mapping,
 )
 from langswarm.core.session.presets import KEY_VARIABLES
+from langswarm.core.session.runtime.cleanup import CleanupRules
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,6 +79,10 @@ class TestEverySetting:
                 assert each.keyword in SessionManager.__init__.__wrapped__.__kwdefaults__ or (  # type: ignore[attr-defined]
                     each.keyword == "storage"
                 )
+
+    def test_of_the_cleanup_is_there(self) -> None:
+        keys = {each.key for each in settings() if each.keyword == "cleanup_config"}
+        assert keys == {field.name for field in attrs.fields(CleanupRules)}
 
     def test_of_the_limits_is_there(self) -> None:
         assert {field.name for field in attrs.fields(Limits)} <= {

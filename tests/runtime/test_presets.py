@@ -22,6 +22,7 @@ from langswarm.core.session.hooks import Alert, AlertHook, ErrorTrackingHook, Me
 from langswarm.core.session.middleware import LoggingMiddleware, RateLimitMiddleware
 from langswarm.core.session.presets import KEY_VARIABLES, PRESETS, Piece, arguments_of
 from langswarm.core.session.providers import MockProvider, fault
+from langswarm.core.session.runtime.cleanup import CleanupRules, cleanup_rules
 
 from .helpers import PATIENCE_SECONDS
 
@@ -225,6 +226,14 @@ class TestProduction:
         assert filled("production").providers == {"anthropic": None}
         assert filled("production", providers={"mock": None}).providers == {"mock": None}
         assert filled("development").providers is None
+
+    async def test_cleans_up_by_itself(self, in_folder: Path) -> None:
+        async with create_session_manager(preset="production") as manager:
+            assert manager._anchor.host.cleanup == cleanup_rules(
+                piece("production", "cleanup_config").value
+            )
+        async with create_session_manager(preset="production", cleanup_config={}) as manager:
+            assert manager._anchor.host.cleanup == CleanupRules()
 
     def test_waits_for_the_process_before_it(self) -> None:
         assert filled("production").storage_config == {"pool_size": 2, "lock_wait_seconds": 30.0}
