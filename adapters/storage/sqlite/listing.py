@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from ....actors.errors import StorageError
@@ -19,13 +20,15 @@ from ....actors.model import SessionPage, SessionStatus
 from ....actors.words import words_of
 from ..memory import EXAMINED_PER_LISTED
 from .mapping import is_damage
-from .rows import SESSION, read_session
+from .rows import DOCUMENTS, SESSION, read_session
 from .schema import SEQ_BITS, SEQ_MAX
+from .sealing import NO_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ....actors.model import SessionQuery, SessionRecord
+    from .sealing import Vault
 
     # (at_most, count, connection) -> up to `count` keys that are not above `at_most`, descending
     Source = Callable[[int, int, sqlite3.Connection], list[int]]
@@ -49,15 +52,21 @@ _NEWEST = "SELECT seq FROM sqlite_sequence WHERE name = 'sessions'"
 _DAMAGE = (sqlite3.DatabaseError, StorageError, LookupError, TypeError, ValueError)
 
 
-def list_sessions(query: SessionQuery, connection: sqlite3.Connection) -> SessionPage:
-    """A page of sessions, newest first; without those that are damaged."""
+def list_sessions(
+    query: SessionQuery, connection: sqlite3.Connection, *, vault: Vault = NO_KEYS
+) -> SessionPage:
+    """A page of sessions, newest first; without those that are damaged.
+
+    Raises ConfigurationError where text is asked for and texts are encrypted.
+    """
+    vault.check_searches(query.text)
     limit = max(nearest(query.limit), 0)
     if not limit or not _can_match(query):
         return SessionPage()
-    walk = _Walk(query, limit * EXAMINED_PER_LISTED, connection)
+    walk = _Walk(_sources_of(query, vault), query, limit * EXAMINED_PER_LISTED, connection)
     found: list[SessionRecord] = []
     while len(found) < limit and (keys := walk.next_keys(min(limit, _CHUNK))):
-        found.extend(_matching(keys, query, connection))
+        found.extend(_matching(keys, query, connection, vault))
         if len(found) >= limit:
             del found[limit:]
             walk.at_most = found[-1].key - 1
@@ -88,9 +97,15 @@ def _can_match(query: SessionQuery) -> bool:
 class _Walk:
     """Down the keys that all sources have."""
 
-    def __init__(self, query: SessionQuery, budget: int, connection: sqlite3.Connection) -> None:
+    def __init__(
+        self,
+        sources: list[Source],
+        query: SessionQuery,
+        budget: int,
+        connection: sqlite3.Connection,
+    ) -> None:
         self._connection = connection
-        self._sources = _sources_of(query)
+        self._sources = sources
         self._budget = budget
         self._has_ended = False
         before = LAST_KEY + 1 if query.before_key is None else query.before_key
@@ -140,15 +155,23 @@ class _Walk:
         return []
 
 
-def _sources_of(query: SessionQuery) -> list[Source]:
-    sources: list[Source] = [partial(_read_keys, _TAGGED, tag) for tag in query.tags]
+def _sources_of(query: SessionQuery, vault: Vault) -> list[Source]:
+    forms = map(vault.forms_of_tag, query.tags)
+    sources: list[Source] = [partial(_read_tagged, each) for each in forms]
     if query.user_id is not None:
         sources.append(partial(_read_keys, _OF_USER, query.user_id))
     return sources or [_read_all]
 
 
+def _read_tagged(
+    forms: Sequence[str | bytes], at_most: int, count: int, connection: sqlite3.Connection
+) -> list[int]:
+    found = [_read_keys(_TAGGED, form, at_most, count, connection) for form in forms]
+    return found[0] if len(found) == 1 else sorted({*chain(*found)}, reverse=True)[:count]
+
+
 def _read_keys(
-    text: str, name: str, at_most: int, count: int, connection: sqlite3.Connection
+    text: str, name: str | bytes, at_most: int, count: int, connection: sqlite3.Connection
 ) -> list[int]:
     return [key for (key,) in connection.execute(text, (name, at_most, count)).fetchall()]
 
@@ -166,17 +189,17 @@ def _read_all(at_most: int, count: int, connection: sqlite3.Connection) -> list[
 
 
 def _matching(
-    keys: Sequence[int], query: SessionQuery, connection: sqlite3.Connection
+    keys: Sequence[int], query: SessionQuery, connection: sqlite3.Connection, vault: Vault
 ) -> list[SessionRecord]:
     try:
-        return _read(keys, query, connection)
+        return _read(keys, query, connection, vault)
     except _DAMAGE as error:
         if not is_damage(error):
             raise
     found: list[SessionRecord] = []
     for key in keys:
         try:
-            found.extend(_read((key,), query, connection))
+            found.extend(_read((key,), query, connection, vault))
         except _DAMAGE as error:
             if not is_damage(error):
                 raise
@@ -185,7 +208,7 @@ def _matching(
 
 
 def _read(
-    keys: Sequence[int], query: SessionQuery, connection: sqlite3.Connection
+    keys: Sequence[int], query: SessionQuery, connection: sqlite3.Connection, vault: Vault
 ) -> list[SessionRecord]:
     columns = ", ".join(f"s.{name}" for name in SESSION)
     places = 1 << (len(keys) - 1).bit_length()
@@ -195,18 +218,19 @@ def _read(
         if value is not None:
             conditions.append(condition)
             parameters.append(nearest(value) if isinstance(value, int) else value)
-    config, documents = "NULL", ""
+    documents = ""
     if query.metadata:
-        config, documents = "d.config", "JOIN session_documents AS d ON d.session_key = s.key"
+        columns = ", ".join((columns, *(f"d.{name}" for name in DOCUMENTS)))
+        documents = "JOIN session_documents AS d ON d.session_key = s.key"
     rows = connection.execute(
-        f"SELECT {columns}, {config} FROM sessions AS s {documents} "
+        f"SELECT {columns} FROM sessions AS s {documents} "
         f"WHERE {' AND '.join(conditions)} ORDER BY s.key DESC",
         parameters,
     ).fetchall()
     return [
         read_session(row)
         for row in rows
-        if (not query.metadata or _holds(row[-1], query))
+        if (not query.metadata or _holds(vault.config_of(row), query))
         and (query.text is None or _says(row[0], query.text, connection))
     ]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ....actors.errors import StorageError
+from ..encryption.records import MissingKeyError, SealError
 
 if TYPE_CHECKING:
     from ....actors.errors import StorageCode
@@ -137,7 +138,11 @@ def is_damage(error: Exception) -> bool:
 
 
 def damaged(error: Exception) -> StorageError:
-    """For rows that SQLite reads and that are none of ours."""
+    """For rows that SQLite reads and that are none of ours, or do not open."""
+    if isinstance(error, MissingKeyError):
+        return StorageError(str(error), code="key")
+    if isinstance(error, SealError):
+        return StorageError(_DAMAGED.text.format(error), code="corrupt")
     return StorageError(_DAMAGED.text.format(f"a row makes no sense: {error!r}"), code="corrupt")
 
 

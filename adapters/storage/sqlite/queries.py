@@ -25,6 +25,7 @@ from .rows import (
     row_id,
 )
 from .schema import SEQ_BITS, SEQ_MAX
+from .sealing import NO_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         StoredSession,
         TurnRecord,
     )
+    from .sealing import Vault
 
 logger = logging.getLogger("langswarm.core.session")
 
@@ -80,7 +82,9 @@ def _load_text(ids: int) -> str:
     """
 
 
-def load(session_ids: Sequence[str], connection: sqlite3.Connection) -> list[StoredSession | None]:
+def load(
+    session_ids: Sequence[str], connection: sqlite3.Connection, *, vault: Vault = NO_KEYS
+) -> list[StoredSession | None]:
     """The sessions in the order of the ids, None for unknown ones."""
     found: dict[str, StoredSession] = {}
     storable = [name for name in session_ids if is_storable(name)]
@@ -89,16 +93,18 @@ def load(session_ids: Sequence[str], connection: sqlite3.Connection) -> list[Sto
         size = 1 << (len(chunk) - 1).bit_length()
         chunk += [None] * (size - len(chunk))  # NULL is IN nothing
         for row in connection.execute(_load_text(size), chunk).fetchall():
-            stored = read_stored(row)
+            stored = read_stored(vault.open_stored(row))
             found[stored.record.session_id] = stored
     return [found.get(name) for name in session_ids]
 
 
-def load_unfinished(limit: int, connection: sqlite3.Connection) -> list[StoredSession]:
+def load_unfinished(
+    limit: int, connection: sqlite3.Connection, *, vault: Vault = NO_KEYS
+) -> list[StoredSession]:
     """Up to `limit` sessions with an open turn; without those that are damaged."""
     try:
         rows = connection.execute(_LOAD_UNFINISHED, (0, LAST_NUMBER, nearest(limit))).fetchall()
-        return [read_stored(row) for row in rows]
+        return [read_stored(vault.open_stored(row)) for row in rows]
     except (sqlite3.DatabaseError, LookupError, TypeError, ValueError) as error:
         if not is_damage(error):
             raise
@@ -106,7 +112,7 @@ def load_unfinished(limit: int, connection: sqlite3.Connection) -> list[StoredSe
     for (turn_id,) in connection.execute(_OPEN_TURNS).fetchall():
         try:
             rows = connection.execute(_LOAD_UNFINISHED, (turn_id, turn_id, 1)).fetchall()
-            found.extend(read_stored(row) for row in rows)
+            found.extend(read_stored(vault.open_stored(row)) for row in rows)
         except (sqlite3.DatabaseError, LookupError, TypeError, ValueError) as error:
             if not is_damage(error):
                 raise
@@ -117,7 +123,7 @@ def load_unfinished(limit: int, connection: sqlite3.Connection) -> list[StoredSe
 
 
 def read_messages(
-    key: int, query: MessageQuery, connection: sqlite3.Connection
+    key: int, query: MessageQuery, connection: sqlite3.Connection, *, vault: Vault = NO_KEYS
 ) -> list[MessageRecord]:
     """The newest matching messages, in `seq` order."""
     first = max(query.after_seq, 0) + 1
@@ -148,24 +154,28 @@ def read_messages(
     )
     rows = connection.execute(text, (*parameters, limit)).fetchall()
     rows.reverse()
-    return [read_message(row) for row in rows]
+    return [read_message(vault.open_message(row)) for row in rows]
 
 
-def turn(key: int, turn_no: int, connection: sqlite3.Connection) -> TurnRecord | None:
+def turn(
+    key: int, turn_no: int, connection: sqlite3.Connection, *, vault: Vault = NO_KEYS
+) -> TurnRecord | None:
     """The turn of that number."""
     if not 0 < turn_no <= SEQ_MAX or not _is_key(key):
         return None
     row = connection.execute(_TURN, (row_id(key, turn_no),)).fetchone()
-    return None if row is None else read_turn(row)
+    return None if row is None else read_turn(vault.open_turn(row))
 
 
-def find_claim(scope: str, method: str, key: str, connection: sqlite3.Connection) -> Claim | None:
+def find_claim(
+    scope: str, method: str, key: str, connection: sqlite3.Connection, *, vault: Vault = NO_KEYS
+) -> Claim | None:
     """What was done under this idempotency key."""
     name = (scope, method, key)
     if not all(map(is_storable, name)):
         return None
     row = connection.execute(_FIND_CLAIM, name).fetchone()
-    return None if row is None else read_claim(row)
+    return None if row is None else read_claim(vault.open_claim(row))
 
 
 def load_purges(now_us: int, limit: int, connection: sqlite3.Connection) -> list[Purge]:

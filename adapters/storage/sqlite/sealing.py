@@ -11,6 +11,7 @@ from __future__ import annotations
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
+from ....actors.errors import ConfigurationError
 from ....actors.model import EMPTY_JSON
 from ..encryption.records import BrokenSealError, MissingKeyError, RecordKind, facts_of
 from .rows import CLAIM, DOCUMENTS, MESSAGE, SESSION, TURN
@@ -137,6 +138,15 @@ class Vault:
     def __init__(self, ring: KeyRing | None = None) -> None:
         self.ring = ring
 
+    def check_searches(self, text: str | None) -> None:
+        """Raise ConfigurationError if a text is looked for, and texts are not kept as such."""
+        if text is not None and self.ring is not None:
+            raise ConfigurationError(
+                "text search is off because encryption_keys is given: the words of messages are "
+                "not kept beside their ciphertext. Search by tags, metadata, provider or model; "
+                "sqlcipher_key encrypts the whole file and keeps text search"
+            )
+
     # ------------------------------------------------------------ in
 
     def message(self, row: Row) -> Row:
@@ -190,11 +200,13 @@ class Vault:
             return row
         return DOCUMENTS_OF.opened(self.ring, row, key, session_id, user_id)
 
-    def open_config(self, row: Row, key: int, session_id: str, user_id: str) -> str | None:
-        """The config in a row of DOCUMENTS, as it was."""
-        config: str | None = row[_CONFIG]
-        if DOCUMENTS_OF.is_sealed(row):
-            config = DOCUMENTS_OF.opened_field("config", self.ring, row, key, session_id, user_id)
+    def config_of(self, row: Row) -> str | None:
+        """The config in a row of SESSION, DOCUMENTS, as it was."""
+        documents = row[_DOCUMENTS_START:_TURN_START]
+        config: str | None = documents[_CONFIG]
+        if DOCUMENTS_OF.is_sealed(documents):
+            owner = row[_KEY], row[_ID], row[_USER_ID]
+            config = DOCUMENTS_OF.opened_field("config", self.ring, documents, *owner)
         return config
 
     def open_stored(self, row: Row) -> Row:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from ..encryption.records import SealError
 from .mapping import is_damage, storage_error
 from .rows import (
     CLAIM,
@@ -31,11 +32,13 @@ from .rows import (
     read_turn,
 )
 from .schema import SEQ_BITS, SEQ_MAX
+from .sealing import DOCUMENT_FIELDS, NO_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from .rows import Row
+    from .sealing import Vault
 
 PROBLEMS = 100
 """How many problems `verify` names at most."""
@@ -44,6 +47,7 @@ MOST_ROWS = 1024
 """Of a slice."""
 
 _NO_SESSION = "WHEN NOT EXISTS (SELECT 1 FROM sessions WHERE key = {}) THEN 'belongs to no session'"
+_OF_SESSION = "(SELECT {} FROM sessions WHERE key = session_key)"
 _NO_DOCUMENTS = """
     WHEN NOT EXISTS (SELECT 1 FROM session_documents WHERE session_key = key)
     THEN 'has no row in session_documents'
@@ -79,6 +83,8 @@ class _Table:
     """The columns of its primary key."""
     key_type: str = "INTEGER"
     columns: Sequence[str]
+    open: Callable[[Vault, Row], Row] = lambda _, row: row
+    """Its values as they were before a key sealed them."""
     read: Callable[[Row], object]
     problems: Sequence[str] = ()
     """Branches of a CASE."""
@@ -98,15 +104,17 @@ _TABLES = (
     _Table(
         name="session_documents",
         key=("session_key",),
-        columns=DOCUMENTS,
+        columns=(*DOCUMENTS, "session_key", *map(_OF_SESSION.format, ("id", "user_id"))),
+        open=lambda vault, row: vault.open_documents(row[:-3], *row[-3:]),
         read=tuple,
-        problems=(_NO_SESSION.format("session_key"), *map(_json, DOCUMENTS[:-1])),
-        encoded=DOCUMENTS[:-1],
+        problems=(_NO_SESSION.format("session_key"), *map(_json, DOCUMENT_FIELDS)),
+        encoded=DOCUMENT_FIELDS,
     ),
     _Table(
         name="messages",
         key=("id",),
         columns=MESSAGE,
+        open=lambda vault, row: vault.open_message(row),
         read=read_message,
         problems=(
             _NO_SESSION.format(f"messages.id >> {SEQ_BITS}"),
@@ -119,6 +127,7 @@ _TABLES = (
         name="turns",
         key=("id",),
         columns=TURN,
+        open=lambda vault, row: vault.open_turn(row),
         read=read_turn,
         problems=(_NO_SESSION.format(f"turns.id >> {SEQ_BITS}"), _UNKNOWN_OPEN_TURN),
         encoded=("partial_text", "error_text"),
@@ -128,8 +137,8 @@ _TABLES = (
         key=CLAIM_NAME,
         key_type="TEXT",
         columns=CLAIM,
+        open=lambda vault, row: vault.open_claim(row),
         read=read_claim,
-        has_codec=False,
     ),
     _Table(name="provider_purges", key=("id",), columns=PURGE, read=read_purge, has_codec=False),
 )
@@ -153,16 +162,17 @@ def check_pages(table: str, connection: sqlite3.Connection) -> list[str]:
     return [f"{table}: {text}" for (text,) in rows if text != "ok"]
 
 
-def checks_of(table: str) -> RowCheck:
+def checks_of(table: str, vault: Vault = NO_KEYS) -> RowCheck:
     """For one table; of one that is not ours, nothing."""
-    return RowCheck(next((known for known in _TABLES if known.name == table), None))
+    return RowCheck(next((known for known in _TABLES if known.name == table), None), vault)
 
 
 class RowCheck:
     """Goes through the rows of a table, slice by slice."""
 
-    def __init__(self, table: _Table | None) -> None:
+    def __init__(self, table: _Table | None, vault: Vault) -> None:
         self._table = table
+        self._vault = vault
         self._last: Row = ()
         self.problems: list[str] = []
         self.is_done = table is None
@@ -189,7 +199,7 @@ class RowCheck:
         for row in connection.execute(text, (*self._last, rows)):
             found += 1
             self._last = row[:keys]
-            problem = _problem(table, row[keys:])
+            problem = _problem(table, row[keys:], self._vault)
             if problem is not None:
                 name = self._last[0] if keys == 1 else self._last
                 self.problems.append(f"{table.name}: row {name} {problem}")
@@ -224,7 +234,7 @@ def _select(table: _Table, *, first: bool) -> str:
     )
 
 
-def _problem(table: _Table, row: Row) -> str | None:
+def _problem(table: _Table, row: Row, vault: Vault) -> str | None:
     *values, is_plain, problem = row
     for name, value in zip(table.columns, values, strict=True):
         if isinstance(value, _Undecodable):
@@ -234,7 +244,9 @@ def _problem(table: _Table, row: Row) -> str | None:
     if problem is not None:
         return str(problem)
     try:
-        table.read(tuple(values))
+        table.read(table.open(vault, tuple(values)))
+    except SealError as error:
+        return f"cannot be read: {error}"
     except (LookupError, TypeError, ValueError) as error:
         return f"makes no sense: {error!r}"
     return None
