@@ -9,7 +9,7 @@ import string
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from langswarm.core.session.adapters.http.secret import (
     MASK,
@@ -54,6 +54,7 @@ def is_plain(key: str) -> bool:
     return no_quoting and len(set(key.lower())) > len(key) // 3
 
 
+@settings(deadline=None)
 @given(key=KEYS, form=st.sampled_from(sorted(FORMS)), before=TEXTS, between=TEXTS, after=TEXTS)
 @example(key="sk-proj-0123456789", form="plain", before="", between="", after="")
 def test_nothing_of_a_key_is_left_and_all_else_is(
@@ -73,6 +74,7 @@ def test_nothing_of_a_key_is_left_and_all_else_is(
         assert left == f"{before}{MASK}{between}{MASK}{after}"
 
 
+@settings(deadline=None)
 @given(key=KEYS, cuts=st.tuples(st.integers(0, 64), st.integers(0, 64)), before=TEXTS, after=TEXTS)
 def test_a_part_of_a_key_is_taken_out_if_it_is_long_enough_and_left_if_not(
     key: str, cuts: tuple[int, int], before: str, after: str
@@ -85,12 +87,14 @@ def test_a_part_of_a_key_is_taken_out_if_it_is_long_enough_and_left_if_not(
     assert left == f"{before}ä{masked}ä{after}"
 
 
+@settings(deadline=None)
 @given(text=st.text(max_size=200), keys=st.lists(KEYS, max_size=3))
 def test_a_text_without_a_key_is_left_as_it_is(text: str, keys: list[str]) -> None:
     assume(not any(key[:4].lower() in text.lower() for key in keys))
     assert scrub(text, [Secret(key) for key in keys], cut=False) == text
 
 
+@settings(deadline=None)
 @given(key=KEYS, text=st.text(max_size=100))
 def test_a_text_with_a_key_anywhere_never_fails_and_is_clean_after_one_time(
     key: str, text: str
@@ -110,6 +114,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(key=KEYS, value=JSON, form=st.sampled_from(sorted(FORMS)))
 def test_a_json_value_keeps_its_shape_and_loses_its_keys(
     key: str, value: object, form: str

@@ -233,7 +233,7 @@ class SlowDisk:
         def slow(*arguments: Any) -> Any:
             if not self.begun.is_set():
                 self.begun.set()
-                assert self.go_on.wait(10)
+                assert self.go_on.wait(60)
             return original(*arguments)
 
         monkeypatch.setattr(os, name, slow)
@@ -326,7 +326,7 @@ def test_an_open_whose_task_is_cancelled_leaves_nothing_open(
 
 def test_a_forked_child_is_refused(path: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-c", FORKED, str(EXAMPLE), str(path)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=50)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=100)
     assert done.stdout == "closed\n"
 
 

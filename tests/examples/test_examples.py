@@ -16,7 +16,7 @@ def output_of(name: str, backend: str) -> list[str]:
         [sys.executable, "-W", "error", str(EXAMPLES / name), backend],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

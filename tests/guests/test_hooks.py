@@ -51,7 +51,7 @@ async def mock_session(manager: SessionManager, **keywords: Any) -> Session:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Let others run until it holds, threads too; nothing is measured in time."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while not condition():
             await anyio.lowlevel.checkpoint()
 
@@ -269,12 +269,12 @@ async def test_a_disk_that_hangs_holds_up_neither_turns_nor_the_end(
     audit, answered, write = AuditLogHook(path), threading.Event(), os.write
 
     def hanging(descriptor: int, data: bytes) -> int:
-        answered.wait(20)
+        answered.wait(60)
         return write(descriptor, data)
 
     monkeypatch.setattr(os, "write", hanging)
     manager = create_session_manager(hooks=[audit], hook_timeout_seconds=0.02)
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with manager:
             session = await mock_session(manager)
             for _ in range(3):

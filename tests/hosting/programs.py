@@ -51,7 +51,7 @@ def run(
         [sys.executable, "-W", warnings, "-c", source, backend, str(path)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
         check=False,
     )
 

@@ -15,7 +15,16 @@ from langswarm.core.session.errors import (
 )
 from langswarm.core.session.interfaces import ISessionMiddleware
 
-from ..runtime.helpers import Echo, Gate, Store, assert_turns, contents, new_session, outcome
+from ..runtime.helpers import (
+    PATIENCE_SECONDS,
+    Echo,
+    Gate,
+    Store,
+    assert_turns,
+    contents,
+    new_session,
+    outcome,
+)
 from .watched import Odd, user, watched_manager
 
 if TYPE_CHECKING:
@@ -73,7 +82,7 @@ async def test_the_first_caller_cancelled_while_starting_takes_nothing_along() -
 async def test_a_deadline_around_the_first_call_does_not_end_the_runtime(store: Store) -> None:
     """Hosting: the caller's scope is the caller's: what it started lives on."""
     manager = store.manager(Echo())
-    with anyio.fail_after(5) as scope:
+    with anyio.fail_after(PATIENCE_SECONDS) as scope:
         session = await new_session(manager)
     assert not scope.cancelled_caught
     async with anyio.create_task_group() as group:

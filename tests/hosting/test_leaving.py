@@ -16,7 +16,15 @@ from langswarm.core.session.errors import (
 )
 from langswarm.core.session.interfaces import ISessionLifecycleHook, ISessionMiddleware
 
-from ..runtime.helpers import Echo, Store, assert_turns, new_session, outcome, until
+from ..runtime.helpers import (
+    PATIENCE_SECONDS,
+    Echo,
+    Store,
+    assert_turns,
+    new_session,
+    outcome,
+    until,
+)
 from .watched import Odd, Watched, watched_manager
 
 if TYPE_CHECKING:
@@ -107,7 +115,7 @@ async def test_aclose_from_inside_a_guest_is_refused(store: Store, place: str) -
         hooks=[Hook()] if place == "hook" else [],
     )
     session = await new_session(manager)
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE_SECONDS):
         await session.send_message("one")
         await until(lambda: bool(caught))
         await session.send_message("two")
@@ -198,7 +206,7 @@ async def test_a_provider_that_cannot_close_does_not_keep_the_storage_open(
         storage, providers={"openai": Broken()}, cancel_grace_seconds=0.05
     )
     await (await new_session(manager)).send_message("one")
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE_SECONDS):
         await manager.aclose()
     assert storage.closed == 1
 
@@ -214,6 +222,6 @@ async def test_a_storage_that_cannot_close_does_not_hang_the_end() -> None:
     storage = Broken()
     manager = create_session_manager(storage, providers={"openai": Echo()})
     await (await new_session(manager)).send_message("one")
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE_SECONDS):
         await manager.aclose()
     assert storage.closed == 1

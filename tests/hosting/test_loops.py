@@ -16,7 +16,16 @@ from langswarm.core.session import create_session_manager
 from langswarm.core.session.actors.wait import current_backend
 from langswarm.core.session.errors import RuntimeClosedError
 
-from ..runtime.helpers import Echo, Store, answer_to, assert_turns, contents, new_session, outcome
+from ..runtime.helpers import (
+    PATIENCE_SECONDS,
+    Echo,
+    Store,
+    answer_to,
+    assert_turns,
+    contents,
+    new_session,
+    outcome,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -73,7 +82,7 @@ def test_a_loop_that_ended_in_mid_turn_leaves_an_interrupted_turn(
     """Hosting, G5: the next loop finds the partial text and goes on."""
     provider = Echo()
     gate = provider.hold("long")
-    manager = store.manager(provider, cancel_grace_seconds=1)
+    manager = store.manager(provider, cancel_grace_seconds=20)
 
     async def leave_busy() -> Session:
         session = await new_session(manager)
@@ -120,7 +129,7 @@ def test_two_loops_at_once_are_refused_and_the_first_goes_on(
     thread = threading.Thread(target=run, args=(first, first_program))
     thread.start()
     try:
-        assert started.wait(20)
+        assert started.wait(PATIENCE_SECONDS)
         session: Session = seen[0]
         with pytest.raises(RuntimeError, match="one manager per event loop"):
             run(second, lambda: hello(manager))
@@ -130,7 +139,7 @@ def test_two_loops_at_once_are_refused_and_the_first_goes_on(
             run(second, session.get_messages)
     finally:
         go_on.set()
-        thread.join(20)
+        thread.join(PATIENCE_SECONDS)
     assert seen[1] == ["one", "answer to one", "two", "answer to two"]
 
 
@@ -298,7 +307,7 @@ def test_outcomes_are_settled_when_the_loop_ends(store: Store) -> None:
     """Hosting: after the end of its loop no ticket is left without an outcome."""
     provider = Echo()
     gate = provider.hold("long")
-    manager = store.manager(provider, cancel_grace_seconds=1)
+    manager = store.manager(provider, cancel_grace_seconds=20)
 
     async def leave_busy() -> list[Any]:
         session = await new_session(manager)

@@ -13,7 +13,7 @@ from langswarm.core.session.adapters.http.client import CONNECTIONS_PER_POOL, Cl
 from langswarm.core.session.adapters.http.service import HttpCall
 from langswarm.core.session.adapters.http.trouble import HttpTroubleError
 
-from .wire import CALL, answer, chunk, head, idle, service_at, stream_all
+from .wire import CALL, PATIENCE_SECONDS, answer, chunk, head, idle, service_at, stream_all
 
 if TYPE_CHECKING:
     from langswarm.core.session.adapters.http.client import Pool
@@ -88,7 +88,7 @@ async def test_a_storm_of_cancellations_leaves_every_connection_usable(
                         raise
             served += 1
 
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_SECONDS):
             async with anyio.create_task_group() as group:
                 for _ in range(100):
                     group.start_soon(calm)
@@ -165,7 +165,7 @@ async def test_a_cancelled_request_gives_back_what_it_held(moment: str, library:
                 assert service._states.latest.gate.waiting == 0
             group.cancel_scope.cancel()
         assert idle(service)
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_SECONDS):
             await gone.wait()
 
 
@@ -185,7 +185,7 @@ async def test_closing_waits_no_longer_than_its_bound_though_the_client_hangs(
         assert await anext(stream)
         closing = stream._response.aclose
         monkeypatch.setattr(stream._response, "aclose", anyio.sleep_forever)
-        with anyio.move_on_after(5) as scope:
+        with anyio.move_on_after(PATIENCE_SECONDS) as scope:
             scope.cancel()
             await opening.__aexit__(None, None, None)
         assert idle(service)

@@ -9,7 +9,18 @@ import anyio
 import pytest
 from langswarm.core.session.testing import simulate
 
-from .wire import CALL, answer, chunk, head, idle, new_service, service_at, stream_all, wire_server
+from .wire import (
+    CALL,
+    PATIENCE_SECONDS,
+    answer,
+    chunk,
+    head,
+    idle,
+    new_service,
+    service_at,
+    stream_all,
+    wire_server,
+)
 
 if TYPE_CHECKING:
     from langswarm.core.session.testing import Backend
@@ -50,7 +61,7 @@ async def test_closing_disturbs_no_request_and_no_connection_is_left(
         async with anyio.create_task_group() as group:
             for _ in range(15):
                 group.start_soon(ask)
-            with anyio.fail_after(5):
+            with anyio.fail_after(PATIENCE_SECONDS):
                 while running < connections:
                     await anyio.lowlevel.checkpoint()
             await service.aclose()
@@ -59,7 +70,7 @@ async def test_closing_disturbs_no_request_and_no_connection_is_left(
         assert ended == [["a", "a"]] * 15
         assert idle(service)
         await service.aclose()
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_SECONDS):
             while open_now:
                 await anyio.lowlevel.checkpoint()
 
@@ -87,9 +98,9 @@ def test_several_loops_at_the_same_time_keep_connections_of_their_own(library: s
 
     server = threading.Thread(target=anyio.run, args=(serve,))
     server.start()
-    assert started.wait(10)
+    assert started.wait(PATIENCE_SECONDS)
     service = new_service(url, library)
-    together = threading.Barrier(4, timeout=10)
+    together = threading.Barrier(4, timeout=PATIENCE_SECONDS)
 
     async def program() -> None:
         together.wait()
@@ -108,9 +119,9 @@ def test_several_loops_at_the_same_time_keep_connections_of_their_own(library: s
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE_SECONDS)
     ended.set()
-    server.join(10)
+    server.join(PATIENCE_SECONDS)
     assert problems == []
     assert accepted == len(backends)
 

@@ -16,6 +16,7 @@ from langswarm.core.session.testing import simulate
 
 from .wire import (
     CALL,
+    PATIENCE_SECONDS,
     answer,
     chunk,
     head,
@@ -72,7 +73,7 @@ async def test_closing_ends_the_connections(library: str) -> None:
         await stream_all(service)
         assert not gone.is_set()
         await service.aclose()
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_SECONDS):
             await gone.wait()
 
 

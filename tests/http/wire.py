@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Handler = Callable[["Wire"], Awaitable[None]]
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 KEY = 'canary-key/with"odd+parts'
 CALL = HttpCall(method="POST", path="/ask", body={"model": "m", "text": "é"})
 GONE = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)

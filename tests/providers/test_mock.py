@@ -547,6 +547,6 @@ import langswarm.core.session.adapters.providers.mock
 print(sorted(name for name in set(sys.modules) - before if not name.startswith("langswarm.")))
 """
     ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=50
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=100
     )
     assert ran.stdout.strip() == "[]"

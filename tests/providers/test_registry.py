@@ -209,6 +209,6 @@ def test_names_are_known_without_loading_a_client() -> None:
         "print(sorted({'httpx', 'httpx2', 'genai_prices', 'inspect'} & set(sys.modules)))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-I", "-c", program], check=True, stdout=subprocess.PIPE, timeout=30
+        [sys.executable, "-I", "-c", program], check=True, stdout=subprocess.PIPE, timeout=100
     )
     assert set(eval(done.stdout)) <= {"inspect"}  # noqa: S307 - a list of names

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from langswarm.core.session.actors.supervisor import Supervisor
     from langswarm.core.session.testing import Backend
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 40
 """How long a test waits for what must happen; never for what must not."""
 
 

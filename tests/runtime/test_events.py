@@ -18,6 +18,7 @@ from langswarm.core.session.interfaces import (
 )
 
 from .helpers import (
+    PATIENCE_SECONDS,
     Echo,
     Gate,
     Store,
@@ -419,7 +420,7 @@ async def test_g13_a_hanging_hook_does_not_hold_up_the_end(store: Store) -> None
     session = await new_session(manager)
     for number in range(5):
         await session.send_message(f"{number}")
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE_SECONDS):
         await manager.aclose(drain_seconds=0.05)
 
 

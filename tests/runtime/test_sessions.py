@@ -15,7 +15,15 @@ from langswarm.core.session import (
 )
 from langswarm.core.session.errors import MessageNotFoundError
 
-from .helpers import Echo, Store, assert_turns, new_session, outcome, supervisor_of
+from .helpers import (
+    PATIENCE_SECONDS,
+    Echo,
+    Store,
+    assert_turns,
+    new_session,
+    outcome,
+    supervisor_of,
+)
 
 
 async def test_a_foreign_session_and_an_unknown_one_look_the_same(store: Store) -> None:
@@ -199,7 +207,7 @@ async def test_reads_do_not_wait_behind_a_hanging_turn(store: Store) -> None:
         ticket = session.submit("hang")
         _ = session.submit("behind")
         await gate.reached()
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_SECONDS):
             texts = [message.content for message in await session.get_messages()]
             assert texts == ["one", "answer to one", "hang"]
             assert (await session.get_message(f"{session.session_id}/2")).content == texts[1]

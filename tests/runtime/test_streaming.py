@@ -26,7 +26,16 @@ from langswarm.core.session.interfaces import (
 )
 from langswarm.core.session.providers import Completed, IProvider, ProviderRequest, TextDelta
 
-from .helpers import Echo, Gate, Play, Store, answer_to, contents, new_session
+from .helpers import (
+    PATIENCE_SECONDS,
+    Echo,
+    Gate,
+    Play,
+    Store,
+    answer_to,
+    contents,
+    new_session,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,7 +47,7 @@ CHUNKS = 200
 
 
 async def all_events(stream: TurnStream) -> list[TurnEvent]:
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_SECONDS):
         return [event async for event in stream]
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from types import CodeType, FrameType
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 
 
 class _Thread:

@@ -298,7 +298,7 @@ class TestTheLock:
         self, storage: SQLiteSessionStorage, path: Path
     ) -> None:
         second = SQLiteSessionStorage(path, lock_wait_seconds=1000)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async with anyio.create_task_group() as group:
 
                 async def wait_for_it() -> None:

@@ -61,7 +61,7 @@ class Held:
         def held(descriptor: int) -> None:
             check(descriptor)
             self.reached.set()
-            assert self.go.wait(20)
+            assert self.go.wait(60)
 
         monkeypatch.setattr(os, "fsync", held)
 
@@ -261,7 +261,7 @@ class TestScheduledBackups:
     @staticmethod
     async def until(condition: Callable[[], bool]) -> None:
         """What happens in another thread gives no signal here."""
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while not condition():  # noqa: ASYNC110
                 await anyio.sleep(0.005)
 

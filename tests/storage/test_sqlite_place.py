@@ -152,7 +152,7 @@ async def test_scheduled_backups_of_a_file_that_is_gone_push_out_no_good_one(pat
     folder = path.with_name("sessions.db.backups")
     await storage.open()
     await create(storage)
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while not storage.statistics().backups:  # noqa: ASYNC110 - in another thread
             await anyio.sleep(0.005)
         path.unlink()
@@ -174,7 +174,7 @@ async def test_scheduled_backups_go_on_after_one_that_could_not_open_the_file(
         path, backup_enabled=True, backup_keep=1, backup_interval_hours=0.01 / 3600
     )
     await storage.open()
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         with monkeypatch.context() as patched:
             # Too many open files, for one.
             fail = failing(sqlite3.SQLITE_CANTOPEN, "PRAGMA query_only")

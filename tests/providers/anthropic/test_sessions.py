@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 KEY = "sk-ant-canary-0123456789abcdef"
 MESSAGES = "/v1/messages"
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 40
 
 
 def manager_of(vendor: VendorServer, **options: Any) -> SessionManager:

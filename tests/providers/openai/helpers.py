@@ -27,7 +27,7 @@ class Connect:
         given: dict[str, Any] = {
             "api_key": KEY,
             "base_url": self._server.openai_url,
-            "stall_timeout": 10.0,
+            "stall_timeout": 40.0,
         }
         self.made.append(OpenAIProvider(**{**given, **options}))
         return self.made[-1]

@@ -17,6 +17,7 @@ from langswarm.core.session.adapters.providers.openai import uninterrupted
 from langswarm.core.session.errors import ConfigurationError
 
 from ...vendors.faults import status, truncate
+from ...vendors.gates import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from ...vendors import VendorServer
@@ -89,7 +90,7 @@ async def test_a_turn_that_is_stopped_leaves_nothing_behind_and_the_next_one_beg
         gate = vendor.hold("/v1/responses", events=events)
         ticket = session.submit("Tell me a long story")
         await gate.reached()
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_SECONDS):
             await session.stop()
         with pytest.raises(ProviderError):
             await ticket
@@ -139,7 +140,7 @@ async def test_a_stop_waits_for_a_conversation_to_be_made_but_not_for_long(
         gate = vendor.hold("/v1/conversations")
         ticket = session.submit("Hello")
         await gate.reached()
-        with anyio.fail_after(4):
+        with anyio.fail_after(PATIENCE_SECONDS):  # nobody lets the vendor answer before that
             await session.stop()
         with pytest.raises(ProviderError):
             await ticket
@@ -205,11 +206,11 @@ async def test_an_assistants_run_is_cancelled_when_its_turn_is_stopped(
         gate = vendor.hold(f"/v1/threads/{old}/runs", events=10)
         ticket = session.submit("Tell me a long story")
         await gate.reached()
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_SECONDS):
             # What the server has sent may still be on its way here, the run's id too.
             while not ((turn := session.current_turn) and turn.characters):
                 await anyio.lowlevel.checkpoint()
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_SECONDS):
             await session.stop()
         with pytest.raises(ProviderError):
             await ticket

@@ -14,6 +14,7 @@ from langswarm.core.session.errors import ProviderError
 from langswarm.core.session.providers import TextDelta
 
 from ...vendors.faults import reset, status, truncate
+from ...vendors.gates import PATIENCE_SECONDS
 from .helpers import KEY, Chat, answer, system, user
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ async def test_a_run_is_cancelled_when_nobody_listens_any_more(
 async def _leave_early(vendor: VendorServer, chat: Chat, leaves: str) -> None:
     gate = vendor.hold(f"/v1/threads/{chat.conversation_id}/runs", events=10)
     events = chat.provider.stream(chat.request("Again and again"))
-    with anyio.fail_after(10), anyio.CancelScope() as scope:
+    with anyio.fail_after(PATIENCE_SECONDS), anyio.CancelScope() as scope:
         async with aclosing(events) as closing:
             async for event in closing:
                 if isinstance(event, TextDelta):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 KEY = "sk-canary-0123456789abcdef"
 CHAT = "/v1/chat/completions"
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 40
 
 
 def manager_of(vendor: VendorServer, key: str | None = KEY, **options: Any) -> SessionManager:
