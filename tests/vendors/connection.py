@@ -41,7 +41,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._task is None:
-            self._server.leave(self)
+            # The loop closes the socket after this call: nobody shall take it for closed before.
+            asyncio.get_running_loop().call_soon(self._server.leave, self)
         else:
             # It counts as open until its request is settled.
             self._task.add_done_callback(lambda _: self._server.leave(self))

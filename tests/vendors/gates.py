@@ -7,7 +7,7 @@ import threading
 
 import anyio.to_thread
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 40.0
 
 
 class Gate:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 _TESTS = Path(__file__).parents[1]
-_END_SECONDS = 10.0
+_END_SECONDS = 40.0
 
 
 @contextmanager

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .values import Json
 
 MAX_RECORDED = 100_000
-START_SECONDS = 10.0
+START_SECONDS = 40.0
 
 
 @attrs.define(kw_only=True, eq=False)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from . import faults
-from .gates import Gate
+from .gates import PATIENCE_SECONDS, Gate
 from .server import vendor_server
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ PATH = "/v1/responses"
 
 @pytest.fixture
 def client(vendor: VendorServer) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=vendor.url, trust_env=False, timeout=5) as client:
+    with httpx.Client(base_url=vendor.url, trust_env=False, timeout=PATIENCE_SECONDS) as client:
         yield client
 
 

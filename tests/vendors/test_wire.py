@@ -23,6 +23,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from .answers import Answer
 from .chat import Dialect
+from .gates import PATIENCE_SECONDS
 from .values import Json, is_array, is_object
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def test_the_check_sees_what_is_missing_wrong_or_more() -> None:
 
 @pytest.fixture
 def client(vendor: VendorServer) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=vendor.url, trust_env=False) as client:
+    with httpx.Client(base_url=vendor.url, trust_env=False, timeout=PATIENCE_SECONDS) as client:
         yield client
 
 
