@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 KEY = "sk-canary-9d8c7b6a"
 SILENCE_SECONDS = 0.15
+PATIENCE_SECONDS = 30.0
+"""With a vendor that is not silent on purpose: the machine may be slow."""
 
 
 class VendorError(Exception):
@@ -124,7 +126,8 @@ class Good(IProvider):
         return self.cut_off() if line is None else self.read(line)
 
     def patience(self) -> float:
-        return SILENCE_SECONDS
+        latest = list(self.vendor.plays.values())[-1]
+        return SILENCE_SECONDS if latest.end == "silent" else PATIENCE_SECONDS
 
     async def aclose(self) -> None:
         self.slots = None

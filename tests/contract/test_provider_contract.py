@@ -15,7 +15,7 @@ from langswarm.core.session.testing.provider_contract import (
 )
 
 from .providers import ALONE
-from .vendor_providers import PATIENT_SECONDS, SOON_SECONDS, VENDORS
+from .vendor_providers import VENDORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ def harness_of(kind: str, *, soon: bool = False) -> Callable[[], ProviderHarness
     if kind in ALONE:
         return ALONE[kind]
     vendor, _, library = kind.partition("-")
-    return partial(VENDORS[vendor], library, SOON_SECONDS if soon else PATIENT_SECONDS)
+    return partial(VENDORS[vendor], library, soon=soon)
 
 
 RUNS = [(case, kind) for kind in KINDS for case in CASES if is_run(case, kind)]

@@ -42,9 +42,9 @@ CASES = CONTRACT + CONVERSATIONS
 BY_NAME = {str(one): one for one in CASES}
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes too long does so sooner."""
+    """What takes too long does so sooner: for wrong providers alone, a right one may be slow."""
     monkeypatch.setattr(turns, "TURN_SECONDS", 0.5)
     monkeypatch.setattr(turns, "RELEASE_SECONDS", 0.2)
 
@@ -65,6 +65,7 @@ def test_a_right_provider_passes_every_case(one: ProviderCase, backend: Backend)
 # A generator that nobody closes is what some of them are about.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.usefixtures("_impatient")
 def test_a_wrong_provider_is_caught_by_the_case_that_names_its_fault(
     wrong: type[Good], backend: Backend
 ) -> None:
@@ -82,6 +83,7 @@ def test_every_case_has_a_name_of_its_own() -> None:
     assert [name for name, count in Counter(map(str, CASES)).items() if count > 1] == []
 
 
+@pytest.mark.usefixtures("_impatient")
 class TestWhatItSays:
     def test_the_error_names_case_promise_expected_and_found(self) -> None:
         with pytest.raises(ContractBrokenError) as caught:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from langswarm.core.session.adapters.providers.anthropic import AnthropicProvider
 from langswarm.core.session.adapters.providers.openai import OpenAIProvider
 from langswarm.core.session.adapters.providers.openai_chat import OpenAIChatProvider
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from langswarm.core.session.actors.errors import ProviderCode
+    from langswarm.core.session.adapters.http.service import HttpService
     from langswarm.core.session.providers import IProvider
 
     from ..vendors import Asked, VendorServer
 
 KEY = "sk-canary-5e4d3c2b1a"
-SOON_SECONDS = 0.5
+SOON_SECONDS = 0.25
 PATIENT_SECONDS = 60.0
 """Of silence: where that is what a case is about, and where a busy machine shall not see it."""
 _STATUS: dict[ProviderCode, int] = {
@@ -48,8 +50,9 @@ class VendorHarness(ProviderHarness):
     in_stream: Mapping[ProviderCode, str]
     """What an error of that code is called in a stream."""
 
-    def __init__(self, library: str, stall_timeout: float) -> None:
+    def __init__(self, library: str, *, soon: bool = False) -> None:
         self._plays: dict[str, Answer] = {}
+        self._soon = soon
         self.server = vendor_server()
         self.server.__enter__()
         self.server.answer = self._answer
@@ -58,7 +61,7 @@ class VendorHarness(ProviderHarness):
                 self.server,
                 http_library=library,
                 max_retries=0,
-                stall_timeout=stall_timeout,
+                stall_timeout=PATIENT_SECONDS,
                 breaker_failures=0,
             )
         )
@@ -76,7 +79,14 @@ class VendorHarness(ProviderHarness):
                 return play
         raise LookupError(f"nobody arranged an answer to {asked.text!r}")
 
+    def _wait(self, seconds: float) -> None:
+        """From now on, for silence."""
+        provider: Any = self.provider
+        service: HttpService = provider._http
+        service.options = attrs.evolve(service.options, stall_timeout=seconds)
+
     def answer(self, question: str, pieces: Sequence[str]) -> None:
+        self._wait(PATIENT_SECONDS)
         self._plays[question] = Answer(deltas=tuple(pieces))
 
     def fail(self, question: str, code: ProviderCode, pieces: Sequence[str]) -> None:
@@ -100,6 +110,8 @@ class VendorHarness(ProviderHarness):
 
     def stall(self, question: str, pieces: Sequence[str]) -> None:
         self.answer(question, pieces)
+        if self._soon:
+            self._wait(SOON_SECONDS)
         self.server.script(stall(events=self.preamble + len(pieces)), path=self.path)
 
     def open_requests(self) -> int:
@@ -199,7 +211,7 @@ class AnthropicHarness(VendorHarness):
         return AnthropicProvider(KEY, base_url=server.anthropic_url, **http)
 
 
-VENDORS: dict[str, Callable[[str, float], VendorHarness]] = {
+VENDORS: dict[str, Callable[..., VendorHarness]] = {
     "openai": OpenAIHarness,
     "openai_local": OpenAILocalHarness,
     "openai_chat": OpenAIChatHarness,

@@ -44,8 +44,8 @@ class Kind:
             "headers": {"x-gateway-token": GATEWAY_KEY},
             "max_retries": 0,
             "breaker_failures": 0,
-            "stall_timeout": 10.0,
-            "queue_timeout": 5.0,
+            "stall_timeout": 40.0,
+            "queue_timeout": 40.0,
         }
         return self.make(KEY, **(given | dict(self.options) | options))
 
@@ -56,8 +56,12 @@ class Kind:
     def hold(self, vendor: VendorServer, events: int | None) -> Gate:
         """The request for the next answer is held."""
         gate = Gate()
-        self.script(vendor, hold(gate, events=events))
+        self.hold_at(gate, vendor, events)
         return gate
+
+    def hold_at(self, gate: Gate, vendor: VendorServer, events: int | None) -> None:
+        """The same, at a gate that there is."""
+        self.script(vendor, hold(gate, events=events))
 
     def url(self, vendor: VendorServer) -> str:
         return vendor.anthropic_url if self.make is AnthropicProvider else vendor.openai_url

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ...vendors import VendorServer
     from .kinds import Kind
 
-PATIENCE_SECONDS = 40.0
+PATIENCE_SECONDS = 100.0
 
 
 class Watch(ISessionLifecycleHook):

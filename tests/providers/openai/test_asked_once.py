@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,8 @@ from ...vendors.conversations import stored_items
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    from langswarm.core.session.adapters.http.service import HttpCall
+    from langswarm.core.session.adapters.http.stream import HttpStream
     from langswarm.core.session.adapters.providers.openai import OpenAIProvider
 
     from ...vendors import VendorServer
@@ -64,13 +66,20 @@ def provider_of(connect: Connect, library: str) -> OpenAIProvider:
 
 
 @contextmanager
-def impatient(provider: OpenAIProvider, *, really: bool) -> Generator[None]:
-    """For one turn: on a machine that is busy others take longer than that too."""
-    options = provider._http.options
-    if really:
-        provider._http.options = attrs.evolve(options, stall_timeout=0.05)
-    yield
-    provider._http.options = options
+def impatient(provider: OpenAIProvider, vendor: VendorServer) -> Generator[None]:
+    """Where the vendor will stall, and there alone: on a busy machine others are as slow."""
+    service = provider._http
+    patient, begin = service.options, service.begin
+
+    async def begin_impatiently(call: HttpCall, *, streamed: bool) -> HttpStream:
+        stalls = streamed and vendor.faults_left
+        service.options = attrs.evolve(patient, stall_timeout=0.05) if stalls else patient
+        return await begin(call, streamed=streamed)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(service, "begin", begin_impatiently)
+        yield
+    service.options = patient
 
 
 async def check(vendor: VendorServer, session: Session, what: object) -> None:
@@ -107,7 +116,7 @@ async def test_a_question_is_in_no_conversation_twice(
                 if resumed:
                     await session.send_message("Hello")
                 vendor.script(fault, path=RESPONSES)
-                with impatient(provider, really=kind == "stall"):
+                with impatient(provider, vendor) if kind == "stall" else nullcontext():
                     try:
                         answer = await session.send_message("Again and again")
                         assert answer.content == "answer to: Again and again"

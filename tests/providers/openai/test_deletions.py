@@ -12,6 +12,7 @@ from langswarm.core.session.errors import ProviderError
 
 from ...vendors.conversations import Conversation, stored_items
 from ...vendors.faults import raw, stall
+from ...vendors.gates import PATIENCE_SECONDS
 from .helpers import Chat
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ async def test_thousands_of_items_are_deleted_some_at_a_time(
 ) -> None:
     provider = connect()
     conversation = await begun(vendor, Chat(provider), 1_000)
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE_SECONDS):
         await provider.delete_conversation(conversation.id)
     assert vendor.state.conversations.by_id == {}
     assert vendor.orphaned_items == []
@@ -51,12 +52,18 @@ async def test_a_call_ends_in_time_and_says_whether_the_next_one_has_less_to_do(
     provider = connect()
     conversation = await begun(vendor, Chat(provider), 50)
     items = f"/v1/conversations/{conversation.id}/items/"
-    vendor.script(*[stall()] * stalled, path=items)
-    with monkeypatch.context() as patch, anyio.fail_after(5):
-        patch.setattr(conversations, "DELETION_SECONDS", 0.5)
-        with pytest.raises(ProviderError, match="goes on from there") as caught:
-            await provider.delete_conversation(conversation.id)
-    assert caught.value.code == code
+    codes: list[str] = []
+    for seconds in (0.5, 2.5, 12.5):  # a slow machine deletes nothing in the first of these
+        vendor.script(*[stall()] * stalled, path=items)
+        with monkeypatch.context() as patch, anyio.fail_after(PATIENCE_SECONDS):
+            patch.setattr(conversations, "DELETION_SECONDS", seconds)
+            with pytest.raises(ProviderError, match="goes on from there") as caught:
+                await provider.delete_conversation(conversation.id)
+        codes.append(caught.value.code)
+        vendor.clear_scripts()
+        if code in codes:
+            break
+    assert codes[-1] == code
     await provider.delete_conversation(conversation.id)
     assert vendor.state.conversations.by_id == {}
     assert vendor.orphaned_items == []
