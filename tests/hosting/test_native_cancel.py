@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from langswarm.core.session import Session, SessionManager, SessionMessage, Ticket
     from langswarm.core.session.testing import Backend
 
+    from ..runtime.helpers import Gate
+
 
 def test_a_natively_cancelled_caller_in_the_queue_takes_its_message_along(store: Store) -> None:
     """G9: Task.cancel() is as good as a cancel scope."""
@@ -49,6 +51,19 @@ def test_a_natively_cancelled_caller_in_the_queue_takes_its_message_along(store:
     asyncio.run(program())
 
 
+async def send_until(gate: Gate, session: Session, text: str) -> None:
+    """Within a timeout that ends as soon as the turn is at its gate."""
+
+    async def expire() -> None:
+        await gate.reached()
+        limit.reschedule(asyncio.get_running_loop().time())
+
+    async with asyncio.timeout(None) as limit:
+        expiry = asyncio.create_task(expire())
+        await session.send_message(text)
+    await expiry
+
+
 def test_a_natively_cancelled_caller_of_a_running_turn_leaves_it_running(store: Store) -> None:
     """G9: Task.cancel(), wait_for and timeout end the wait, and the turn commits."""
     provider = Echo()
@@ -64,15 +79,13 @@ def test_a_natively_cancelled_caller_of_a_running_turn_leaves_it_running(store: 
                 await task
             gates[0].open()
             await session.update_context(behind=1)
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(session.send_message("wait_for"), 0.01)
+            with pytest.raises(TimeoutError):  # long enough for the turn to begin
+                await asyncio.wait_for(session.send_message("wait_for"), 0.2)
             await gates[1].reached()
             gates[1].open()
             await session.update_context(behind=2)
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.01):
-                    await session.send_message("timeout")
-            await gates[2].reached()
+                await send_until(gates[2], session, "timeout")
             gates[2].open()
             await session.send_message("next")
             texts = ["cancel", "wait_for", "timeout", "next"]
@@ -189,7 +202,7 @@ def storm(store: Store, steps: int, end: Callable[[], Awaitable[None]], backend:
     acknowledged: dict[str, list[str]] = {}
 
     async def program() -> None:
-        manager = store.manager(Echo(), max_live_sessions=6, cancel_grace_seconds=2)
+        manager = store.manager(Echo(), max_live_sessions=6, cancel_grace_seconds=20)
         async with anyio.create_task_group() as group:
             group.start_soon(busy, manager, acknowledged)
             for _ in range(steps):
@@ -266,7 +279,7 @@ def test_tasks_cancelled_in_mid_turn_are_interrupted_with_their_partial_text(sto
     sessions: list[Session] = []
 
     async def program() -> None:
-        session = await new_session(store.manager(provider, cancel_grace_seconds=2))
+        session = await new_session(store.manager(provider, cancel_grace_seconds=20))
         sessions.append(session)
         ticket = session.submit("long")
         await gate.reached()

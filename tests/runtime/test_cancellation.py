@@ -26,7 +26,7 @@ from langswarm.core.session.providers import (
     TextDelta,
 )
 
-from .helpers import Echo, Store, assert_turns, contents, new_session, outcome
+from .helpers import PATIENCE_SECONDS, Echo, Store, assert_turns, contents, new_session, outcome
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -77,13 +77,21 @@ async def test_g9_a_caller_cancelled_while_running_leaves_a_turn_that_commits(
 
 
 async def test_g9_a_deadline_of_the_caller_is_the_callers_alone(store: Store) -> None:
-    """G9: `move_on_after` around a send ends the wait, not the turn."""
+    """G9: a scope's deadline around a send ends the wait, not the turn."""
     provider = Echo()
     gate = provider.hold("long")
     async with store.manager(provider) as manager:
         session = await new_session(manager)
-        with anyio.move_on_after(0.01) as scope:
-            await session.send_message("long")
+        scope = anyio.CancelScope()
+
+        async def let_it_expire() -> None:
+            await gate.reached()
+            scope.deadline = anyio.current_time()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(let_it_expire)
+            with scope:
+                await session.send_message("long")
         assert scope.cancelled_caught
         gate.open()
         await session.send_message("next")
@@ -208,7 +216,7 @@ async def test_g15_a_call_that_waits_for_its_own_turn_is_refused(store: Store, w
     inward = Inward(way)
     async with store.manager(Echo(), middleware=[inward]) as manager:
         inward.session = session = await new_session(manager)
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_SECONDS):
             assert (await session.send_message("outer")).content == "answer to outer"
         assert isinstance(inward.error, ReentrantCallError)
         await session.send_message("next")
@@ -242,7 +250,7 @@ async def test_g15_a_provider_that_sends_to_its_own_session_is_refused(store: St
 
     async with store.manager(Calling()) as manager:
         sessions.append(await new_session(manager))
-        with pytest.raises(ProviderError) as caught, anyio.fail_after(5):
+        with pytest.raises(ProviderError) as caught, anyio.fail_after(PATIENCE_SECONDS):
             await sessions[0].send_message("outer")
         assert isinstance(caught.value.__cause__, ReentrantCallError)
         assert (await sessions[0].send_message("next")).content == "fine"

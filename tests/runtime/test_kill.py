@@ -42,7 +42,8 @@ async def send_for_ever(session):
 
 async def main():
     manager = create_session_manager(
-        storage="sqlite", storage_config={"db_path": path}, providers={"openai": Provider()}
+        storage="sqlite", storage_config={"db_path": path}, providers={"openai": Provider()},
+        checkpoint_seconds=0,  # the text so far is not stored, however late the kill comes
     )
     session = await manager.create_session("user", "openai", "gpt-4", session_id="s")
     await session.update_context(a=1)

@@ -15,6 +15,7 @@ from langswarm.core.session import (
 from langswarm.core.session.errors import OverloadError, RuntimeClosedError
 
 from .helpers import (
+    PATIENCE_SECONDS,
     Echo,
     Store,
     assert_turns,
@@ -22,6 +23,7 @@ from .helpers import (
     new_session,
     outcome,
     outcomes,
+    settle,
     supervisor_of,
 )
 
@@ -65,6 +67,7 @@ async def test_g11_sessions_wait_in_line_for_a_live_place_until_the_timeout(stor
         assert supervisor_of(manager).statistics().waiting == 0
         gate.open()
         await outcome(running)
+        await settle()  # the place is free now, so that nobody has to wait for it
         await other.send_message("third")
         assert_turns(await other.get_messages(), ["third"])
 
@@ -269,7 +272,7 @@ async def test_g13_the_deadline_interrupts_keeps_the_partial_text_and_hands_back
     await waiting.send_message("one")
     running, queued = session.submit("running"), session.submit("queued")
     await gate.reached()
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_SECONDS):
         await manager.aclose(drain_seconds=0)
     interrupted = await outcome(running)
     assert type(interrupted).__name__ == "TurnInterruptedError"
