@@ -118,6 +118,8 @@ def test_g3_a_process_that_is_stopped_in_mid_commit_goes_on(machine: Machine) ->
     """SIGSTOP and SIGCONT: no error, nothing lost; the file stays locked meanwhile (G2, G3)."""
     machine.nursery.start(machine.order("drawn", calls=250, sessions=8, skip_sync=False))
     stops = refused = 0
+    while not machine.journal.exists():
+        time.sleep(0.001)
     while stops < 8 and not machine.nursery.has_ended():
         time.sleep(0.02)
         machine.nursery.kill(signal.SIGSTOP)
@@ -212,7 +214,7 @@ def test_g2_only_one_of_many_processes_gets_the_file_of_a_killed_one(machine: Ma
             outcomes.append(error.code)
         else:
             outcomes.append("open")
-        await anyio.to_thread.run_sync(all_tried.wait, 20)
+        await anyio.to_thread.run_sync(all_tried.wait, 60)
         await storage.close()
 
     threads = [threading.Thread(target=anyio.run, args=(open_it,)) for _ in range(4)]

@@ -33,7 +33,7 @@ class Client(httpx.AsyncClient):
     def __init__(self, url: str) -> None:
         # A connection per request: a server may close an idle one just when it is used again.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        super().__init__(base_url=url, timeout=30, limits=limits, trust_env=False)
+        super().__init__(base_url=url, timeout=60, limits=limits, trust_env=False)
 
     async def create(self) -> str:
         """A new session's path."""

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 import httpx
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-SECONDS_TO_START = 30
-SECONDS_TO_END = 30
-GRACE = "2"
-"""Seconds that open requests have after SIGTERM."""
+SECONDS_TO_START = 60
+SECONDS_TO_END = 60
+GRACE_SECONDS = 30
+"""That open requests have after SIGTERM, if the test does not say otherwise."""
 
 _ADDRESS = re.compile(r"unning on (http://127\.0\.0\.1:\d+)")
 
@@ -45,7 +45,7 @@ APPS = (
         "fastapi-uvicorn",
         [
             *("-m", "uvicorn", "--app-dir", str(EXAMPLES), "fastapi_app:app"),
-            *("--port", "0", "--timeout-graceful-shutdown", GRACE),
+            *("--port", "0", "--timeout-graceful-shutdown", "{grace}"),
         ],
         exit_code=-signal.SIGTERM,  # it closes in order and then ends by the signal, as it came
         failed_start=3,
@@ -57,7 +57,10 @@ APPS = (
 class Server:
     """A process. `client()` speaks to it once it has `start`ed."""
 
-    def __init__(self, app: App, settings: dict[str, str], file_bytes_max: int | None) -> None:
+    def __init__(
+        self, app: App, settings: dict[str, str], grace_seconds: int, file_bytes_max: int | None
+    ) -> None:
+        grace = str(grace_seconds)
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
         self.app = app
         self.url = ""
@@ -65,8 +68,8 @@ class Server:
         self.log: list[str] = []
         self._address_known = threading.Event()
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "default", *app.command],
-            env={**environment, "BIND": "127.0.0.1:0", "GRACE_SECONDS": GRACE, **settings},
+            [sys.executable, "-W", "default", *(each.format(grace=grace) for each in app.command)],
+            env={**environment, "BIND": "127.0.0.1:0", "GRACE_SECONDS": grace, **settings},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -129,16 +132,23 @@ class Servers:
         self.path = path
         self._all: list[Server] = []
 
-    def begin(self, file_bytes_max: int | None = None, **settings: object) -> Server:
+    def begin(
+        self,
+        *,
+        grace_seconds: int = GRACE_SECONDS,
+        file_bytes_max: int | None = None,
+        **settings: object,
+    ) -> Server:
         """A process that may or may not start."""
         texts = {name: str(value) for name, value in settings.items()}
-        server = Server(self.app, {"SESSIONS_DB": str(self.path), **texts}, file_bytes_max)
+        texts["SESSIONS_DB"] = str(self.path)
+        server = Server(self.app, texts, grace_seconds, file_bytes_max)
         self._all.append(server)
         return server
 
-    def start(self, file_bytes_max: int | None = None, **settings: object) -> Server:
+    def start(self, **settings: Any) -> Server:
         """A process that answers."""
-        server = self.begin(file_bytes_max, **settings)
+        server = self.begin(**settings)
         server.start()
         return server
 

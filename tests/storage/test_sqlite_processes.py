@@ -146,6 +146,11 @@ anyio.run(main, backend=backend)
 """,
 }
 
+NO_GIVING_UP = """
+from langswarm.core.session.adapters.storage import loop_thread
+loop_thread.EXIT_SECONDS = 1e6  # what has to be given up at the exit hangs, so that it is seen
+"""
+
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
 
@@ -212,11 +217,12 @@ def test_what_was_acknowledged_survives_a_kill(path: Path, backend: str, after: 
 @pytest.mark.parametrize("how", FORGOTTEN)
 def test_a_forgotten_storage_ends_with_its_process(path: Path, backend: str, how: str) -> None:
     """At once, without a word, with a complete database and no -wal left."""
-    started = time.monotonic()
-    with start(FORGOTTEN[how], path, backend) as process:
-        _, errors = process.communicate()
+    with start(NO_GIVING_UP + FORGOTTEN[how], path, backend) as process:
+        try:
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert (process.returncode, errors) == (0, "")
-    assert time.monotonic() - started < 5
     names = {entry.name for entry in path.parent.iterdir()}
     assert names == {"sessions.db", "sessions.db.lock"}
     assert len(read_all(path)) in {0, 1, 1000}
@@ -254,7 +260,7 @@ def test_a_storage_that_is_garbage_lets_go_of_its_file(path: Path) -> None:
     thread = storage._hosted[0]._thread
     del storage
     gc.collect()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
 
     async def reopen() -> None:
@@ -283,5 +289,5 @@ async def test_a_closed_storage_leaves_no_thread_and_no_descriptor(path: Path) -
         await storage.close()
         assert not opened()
         for thread in set(threads()) - set(before):
-            thread.join(10)  # the driver's says that it has ended just before it does
+            thread.join(60)  # the driver's says that it has ended just before it does
         assert set(threads()) <= set(before)  # one of a test before may just have ended
