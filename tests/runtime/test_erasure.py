@@ -328,6 +328,7 @@ def test_every_fault_of_the_storage_is_told_or_made_up_for(backend: Backend, met
             await until(lambda: list(provider.conversations) == [mine.provider_session_id])
             return 0
 
+    call = 0
     for fault in sorted(POSSIBLE_FAULTS[method]):
         for call in range(1, 10):
             left: list[int] = []

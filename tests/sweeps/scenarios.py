@@ -181,6 +181,32 @@ async def _fall_back(world: World) -> object:
     return await session.send_message(world.text("failing"))
 
 
+async def _reopen_all(world: World) -> None:
+    for session in world.sessions.values():
+        await session.reopen()
+
+
+async def _have_eve(world: World) -> Session:
+    session = await world.manager.create_session("eve", "scripted", "m", session_id="e")
+    await session.send_message(world.text("eve's"))
+    return session
+
+
+async def _archive_eve(world: World) -> None:
+    await (await _have_eve(world)).archive()
+
+
+async def _delete_eve(world: World) -> None:
+    await (await _have_eve(world)).delete()
+
+
+async def _eve_is_gone(world: World) -> None:
+    for user_id in ("eve", "ada"):
+        names = [session.session_id for session in await world.manager.get_user_sessions(user_id)]
+        if sorted(names) != ([] if user_id == "eve" else ["n", "s"]):
+            world.problems.append(f"the sessions of {user_id} are {names}")
+
+
 SCENARIOS = {
     "Session.add_message": _session("add_message", "system", "from elsewhere"),
     "Session.archive": _session("archive", after=_reopen),
@@ -210,10 +236,22 @@ SCENARIOS = {
     "SessionManager.aclose": _manager("aclose", after=_restart),
     "SessionManager.archive_sessions": _manager("archive_sessions", ["s", "?"], after=_reopen),
     "SessionManager.backup": _manager("backup", "copy.db"),
+    "SessionManager.cleanup_inactive_sessions": _manager(
+        "cleanup_inactive_sessions", 0, after=_reopen_all
+    ),
+    "SessionManager.cleanup_archived_sessions": _manager(
+        "cleanup_archived_sessions", 0, before=_archive_eve, after=_eve_is_gone
+    ),
+    "SessionManager.cleanup_deleted_sessions": _manager(
+        "cleanup_deleted_sessions", 0, before=_delete_eve, after=_eve_is_gone
+    ),
     "SessionManager.create_session": Scenario(
         call=_create_session, again=(SessionExistsError,), after=_use_the_created
     ),
     "SessionManager.delete_sessions": _manager("delete_sessions", ["s", "?"], unchecked=True),
+    "SessionManager.erase_user": _manager(
+        "erase_user", "eve", before=_have_eve, after=_eve_is_gone
+    ),
     "SessionManager.get_analytics": _manager("get_analytics"),
     "SessionManager.get_session": _manager("get_session", "s"),
     "SessionManager.get_user_sessions": _manager("get_user_sessions", "ada"),
