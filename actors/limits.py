@@ -48,6 +48,12 @@ class Limits:
     max_inflight_turns: int = _limit(
         10_000, least=1, what="turns with their providers at once; beyond: a FIFO wait"
     )
+    max_inflight_turns_per_user: int = _limit(
+        0, least=0, what="of these, those of one user; 0: no such limit; beyond: a FIFO wait"
+    )
+    max_sessions_per_user: int = _limit(
+        0, least=0, what="not deleted ones; 0: no such limit; beyond: CapacityError"
+    )
     turn_timeout_seconds: float = _limit(
         600.0, least=0.001, what="a provider's whole answer; beyond: ProviderTimeoutError"
     )

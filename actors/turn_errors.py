@@ -15,10 +15,10 @@ from .errors import (
 )
 
 
-def turned_away(most: int, seconds: float, content: str | None) -> CapacityError:
+def turned_away(limit: str, most: int, seconds: float, content: str | None) -> CapacityError:
     """It waited too long for other turns to end."""
     return CapacityError(
-        f"{most} turns (limit max_inflight_turns) ran for queue_timeout_seconds={seconds:g}; the "
+        f"{most} turns (limit {limit}) ran for queue_timeout_seconds={seconds:g}; the "
         "message did not run: send it again later",
         content=content,
         retry_after_seconds=seconds,

@@ -72,4 +72,4 @@ class TurnGate:
             if until > now:
                 return
             del self._line[turn]
-            turn.turned_away(self._most, self._wait_seconds)
+            turn.turned_away("max_inflight_turns", self._most, self._wait_seconds)

@@ -17,8 +17,9 @@ from ..actors.values import check_count
 from .views import SessionMessage
 
 if TYPE_CHECKING:
-    from ..actors.mailbox import Ticket
-    from ..actors.model import SessionRecord, StoredSession
+    from collections.abc import Awaitable
+
+    from ..actors.model import SessionRecord
     from .session import Session
 
 MAX_FORKED_MESSAGES = 100_000
@@ -37,8 +38,8 @@ async def seq_of(session: Session, place: SessionMessage | str | int) -> int:
 
 async def fork_of(
     session: Session, at: SessionMessage | str | int | None, session_id: str | None
-) -> tuple[str, Ticket[SessionRecord]]:
-    """The id of the new session, and the ticket of its creation."""
+) -> tuple[str, Awaitable[SessionRecord]]:
+    """The id of the new session, and its creation, to be awaited."""
     last = None if at is None else await seq_of(session, at)
     state = await session._stored()
     query = MessageQuery(
@@ -61,9 +62,4 @@ async def fork_of(
         messages=messages,
     )
     name = os.urandom(16).hex() if session_id is None else session_id
-    supervisor = session._anchor.host.runtime().supervisor
-    return name, supervisor.submit(name, command, _record_of)
-
-
-def _record_of(state: StoredSession) -> SessionRecord:
-    return state.record
+    return name, session._anchor.host.create(name, command)

@@ -43,7 +43,9 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from ..actors.decisions import CreateSession
     from ..actors.limits import Limits
+    from ..actors.model import SessionRecord, StoredSession
     from ..actors.ports import GuestStatistics, IGuests, IProvider, ISessionStorage
     from ..actors.wait import Backend
     from .cleanup import CleanupRules, CleanupSchedule
@@ -289,6 +291,15 @@ class Host:
             return runtime
         return self._start()
 
+    def create(self, session_id: str, command: CreateSession) -> Awaitable[SessionRecord]:
+        """Create a session; its place is taken at once, unless users have a limited number."""
+        runtime = self.runtime()
+        if not self.limits.max_sessions_per_user:
+            return runtime.supervisor.submit(session_id, command, _record_of)
+        from .quotas import created_within_quota  # noqa: PLC0415 - not for every program
+
+        return created_within_quota(runtime, self.limits, session_id, command)
+
     def forget(self, runtime: Runtime) -> None:
         """It never began."""
         if self._runtime is runtime:
@@ -407,3 +418,7 @@ class Host:
             executor=runtime.executor.statistics(),
             guests=self.guests.statistics(),
         )
+
+
+def _record_of(state: StoredSession) -> SessionRecord:
+    return state.record

@@ -9,7 +9,7 @@ import anyio
 
 from ..actors.decisions import CreateSession
 from ..actors.errors import ConfigurationError, SessionNotFoundError
-from ..actors.model import EMPTY_JSON, SessionStatus, StoredSession
+from ..actors.model import EMPTY_JSON, SessionStatus
 from ..actors.ports import NoGuests
 from ..actors.values import check_count
 from ..actors.wait import current_backend
@@ -164,8 +164,7 @@ class Manager(Maintenance, Listing):
         if session_id is None:
             session_id = os.urandom(16).hex()
         header = host.header(_id(session_id, "session_id"))
-        ticket = host.runtime().supervisor.submit(session_id, command, _present_record)
-        record = await ticket
+        record = await host.create(session_id, command)
         if header.is_erased:  # it was that of a session that had the id before
             header = host.header(session_id)
         header.update(record)
@@ -298,7 +297,3 @@ def _rules(config: Mapping[str, Any] | None) -> CleanupRules | None:
     from .cleanup import cleanup_rules  # noqa: PLC0415 - not for every program
 
     return cleanup_rules(config)
-
-
-def _present_record(state: StoredSession) -> SessionRecord:
-    return state.record

@@ -374,9 +374,9 @@ class Session:
 
         if session_id is not None:
             check_text(session_id, "session_id", max_bytes=_ID_BYTES)
-        name, ticket = await fork_of(self, at, session_id)
+        name, creation = await fork_of(self, at, session_id)
         header = self._anchor.host.header(name)
-        header.update(await ticket)
+        header.update(await creation)
         return Session(self._anchor, header)
 
     async def send_system_message(

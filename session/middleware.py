@@ -187,15 +187,18 @@ class LengthLimitMiddleware(ISessionMiddleware):
 class RateLimitMiddleware(ISessionMiddleware):
     """Refuses questions of those who send too many: RateLimitedError with `retry_after_seconds`.
 
-    Each user and each session has a bucket that holds a burst and fills evenly. A question needs
-    one of each; one that is refused costs nothing. A turn that is tried again (`retry`,
-    `regenerate`) is not asked about. Buckets live in this object and end with the process.
+    Each user and each session has a bucket that holds a burst and fills evenly, and so have all
+    users together. A question needs one of each; one that is refused costs nothing. A turn that is
+    tried again (`retry`, `regenerate`) is not asked about. Buckets live in this object and end with
+    the process.
 
     Args:
         user_messages_per_minute: of one user in all sessions; None: no limit.
         user_burst: so many at once.
         session_messages_per_minute: of one session; None: no limit.
         session_burst: so many at once.
+        total_messages_per_minute: of all users together; None: no limit.
+        total_burst: so many at once.
         max_remembered: so many users, and as many sessions, are remembered: those that asked last.
             Who is forgotten may send a burst again.
         clock: seconds that never go back.
@@ -212,11 +215,14 @@ class RateLimitMiddleware(ISessionMiddleware):
         user_burst: int = 20,
         session_messages_per_minute: float | None = None,
         session_burst: int = 10,
+        total_messages_per_minute: float | None = None,
+        total_burst: int = 100,
         max_remembered: int = 100_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._users = _buckets(user_messages_per_minute, user_burst, max_remembered)
         self._sessions = _buckets(session_messages_per_minute, session_burst, max_remembered)
+        self._all = _buckets(total_messages_per_minute, total_burst, 1)
         self._clock = clock
         self._lock = Lock()
 
@@ -227,15 +233,21 @@ class RateLimitMiddleware(ISessionMiddleware):
         if message.role != "user":
             return message
         asked: dict[Buckets, str] = {}
-        if self._users is not None:
-            asked[self._users] = context.user_id
-        if self._sessions is not None:
-            asked[self._sessions] = session_id
+        names: dict[Buckets, str] = {}
+        for buckets, key, whose in (
+            (self._users, context.user_id, "this user"),
+            (self._sessions, session_id, "this session"),
+            (self._all, "", "all users"),
+        ):
+            if buckets is not None:
+                asked[buckets], names[buckets] = key, whose
         with self._lock:
-            seconds = delay_or_take(asked, self._clock())
-        if seconds:
+            now = self._clock()
+            slowest = max(asked, key=lambda each: each.delay(asked[each], now), default=None)
+            seconds = delay_or_take(asked, now)
+        if slowest is not None and seconds:
             raise RateLimitedError(
-                f"too many messages; send the next one in {seconds:.1f} s",
+                f"too many messages of {names[slowest]}; send the next one in {seconds:.1f} s",
                 content=message.content,
                 retry_after_seconds=seconds,
             )
