@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .idempotency import ClaimKey
+    from .past import Past
+
+MAX_CREATED_MESSAGES = 100_000
+"""What a session is created with is one transaction."""
 
 # ---------------------------------------------------------------- commands
 
@@ -53,7 +57,9 @@ class CreateSession:
     provider_config: str = EMPTY_JSON
     context: str = EMPTY_JSON
     messages: tuple[MessageRecord, ...] = ()
-    """What its history begins with: `seq` 1, 2, 3, ..."""
+    """What its history begins with: `seq` 1, 2, 3, ...; with gaps where it has a past."""
+    past: Past | None = None
+    """Of an imported session."""
     claim: ClaimKey | None = None
 
 
@@ -208,7 +214,7 @@ def create(session_id: str, command: CreateSession, now_us: int) -> SessionWrite
     documents = SessionDocuments(
         config=command.config, provider_config=command.provider_config, context=command.context
     )
-    return SessionWrite(
+    write = SessionWrite(
         expected_revision=0,
         after=StoredSession(record=record, documents=documents),
         documents_changed=True,
@@ -216,6 +222,7 @@ def create(session_id: str, command: CreateSession, now_us: int) -> SessionWrite
         tags=_tags(config) or None,
         usage=usage_of_creation(record),
     )
+    return write if command.past is None else command.past.applied(write, now_us)
 
 
 def _tags(config: Mapping[str, Any]) -> tuple[str, ...]:

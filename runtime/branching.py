@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ..actors.branches import copies
-from ..actors.decisions import CreateSession
+from ..actors.decisions import MAX_CREATED_MESSAGES, CreateSession
 from ..actors.errors import InvalidMessageError
 from ..actors.model import MessageQuery
 from ..actors.values import check_count
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
     from ..actors.model import SessionRecord
     from .session import Session
-
-MAX_FORKED_MESSAGES = 100_000
-"""A fork is one transaction."""
 
 
 async def seq_of(session: Session, place: SessionMessage | str | int) -> int:
@@ -43,11 +40,11 @@ async def fork_of(
     last = None if at is None else await seq_of(session, at)
     state = await session._stored()
     query = MessageQuery(
-        limit=MAX_FORKED_MESSAGES + 1, before_seq=None if last is None else last + 1
+        limit=MAX_CREATED_MESSAGES + 1, before_seq=None if last is None else last + 1
     )
     found = await session._read(query)
-    if len(found) > MAX_FORKED_MESSAGES:
-        raise InvalidMessageError(f"a fork copies at most {MAX_FORKED_MESSAGES} messages")
+    if len(found) > MAX_CREATED_MESSAGES:
+        raise InvalidMessageError(f"a fork copies at most {MAX_CREATED_MESSAGES} messages")
     # A turn that runs is no part of it: its question would be there without its answer.
     running = state.record.open_turn_no
     messages = copies([each for each in found if not running or each.turn_no != running])

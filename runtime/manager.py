@@ -196,6 +196,44 @@ class Manager(Maintenance, Listing):
 
         return UserSessions(self, user_id)
 
+    async def import_conversation(
+        self,
+        data: Mapping[str, Any] | str | bytes,
+        *,
+        user_id: str | None = None,
+        session_id: str | None = None,
+    ) -> Session:
+        """Create a session from what `export_conversation` gave: a dict, its JSON, or JSON lines.
+
+        All of it is checked before anything is stored, in one transaction. Numbers, times, hidden
+        messages, context, configs, metrics and the last turn are as they were; the id is a new one,
+        and nothing of what a provider keeps is taken along. Messages have ids of their own; an old
+        id that says more than the message's number is kept in its metadata, as
+        `imported_message_id`. A provider that this manager does not have is no error: the session
+        can be read. It counts as a session that was created today; retention goes by its old times.
+
+        Args:
+            data: the conversation; its messages are at most 100,000, its text 256 MiB.
+            user_id: whose session it becomes; None: whose it was.
+            session_id: of the new session; default: 128 random bits.
+
+        Raises:
+            InvalidMessageError: something is wrong with the data; the text says where.
+            ConfigurationError: no such format, a version that is not known, a config that cannot
+                be right, a key in the provider_config.
+            SessionExistsError: `session_id` is in use, by anybody.
+        """
+        from .imports import creation_of  # noqa: PLC0415 - not for every program
+
+        if session_id is None:
+            session_id = os.urandom(16).hex()
+        host = self._anchor.host
+        _id(session_id, "session_id")
+        command = await creation_of(host, data, user_id)
+        header = host.header(session_id)
+        header.update(await host.create(session_id, command))
+        return Session(self._anchor, header)
+
     # -------------------------------------------------------- guests and events
 
     def add_middleware(self, middleware: ISessionMiddleware) -> None:

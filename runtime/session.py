@@ -7,7 +7,7 @@ the session is evicted and comes back, and keeps the runtime alive.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import anyio.lowlevel
 
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from ..actors.idempotency import ClaimKey
     from ..actors.mailbox import Ticket
     from ..actors.supervisor import OnBusy, SessionHeader
+    from .export import ExportFormat
     from .host import Anchor
     from .inspection import RunningTurn, SessionInspection
     from .turn_stream import TurnStream
@@ -480,6 +481,57 @@ class Session:
             if view.message_id == message_id:
                 return view
         raise MessageNotFoundError(self.session_id, message_id)
+
+    @overload
+    async def export_conversation(
+        self, format: Literal["dict"] = "dict", *, include_hidden: bool | None = None
+    ) -> dict[str, Any]: ...
+
+    @overload
+    async def export_conversation(
+        self, format: Literal["jsonl", "markdown"], *, include_hidden: bool | None = None
+    ) -> str: ...
+
+    @overload
+    async def export_conversation(
+        self, format: Literal["openai"], *, include_hidden: bool | None = None
+    ) -> list[dict[str, str]]: ...
+
+    @overload
+    async def export_conversation(
+        self, format: Literal["anthropic"], *, include_hidden: bool | None = None
+    ) -> dict[str, Any]: ...
+
+    async def export_conversation(
+        self,
+        format: ExportFormat = "dict",  # noqa: A002 - as open() and json have it
+        *,
+        include_hidden: bool | None = None,
+    ) -> Any:
+        """The whole conversation as data, as of one revision; a turn that runs is no part of it.
+
+        Args:
+            format: what is returned.
+                "dict": JSON values with a format and a version: all that is stored of the session,
+                for `manager.import_conversation`.
+                "jsonl": the same as text, a line for the session and one for each message.
+                "markdown": a text for people; what was said stands in fences.
+                "openai": a list of messages as Chat Completions takes them.
+                "anthropic": `messages` and `system`, as the Messages API takes them.
+                The last two have what a provider may see: nothing hidden, failed or blank.
+            include_hidden: the messages that a rewind or a retry has hidden, too, marked as
+                hidden. None: in "dict" and "jsonl" only.
+
+        No key is in it: sessions hold none. Its size is that of the history.
+
+        Raises:
+            ConfigurationError: an unknown format, or one that cannot have hidden messages.
+            StorageError: of code `busy` (retryable), if the history was cleared or rewound again
+                and again while it was read.
+        """
+        from .export import export_of  # noqa: PLC0415 - not for every program
+
+        return await export_of(self, format, include_hidden=include_hidden)
 
     async def clear_messages(self) -> None:
         """Delete the history. `seq` goes on where it was; metrics keep their lifetime counts."""
