@@ -28,7 +28,7 @@ class _User:
     # Invariant: the turns that went on to the gate of all and have not ended.
     count: int = 0
     # Invariant: those that wait for one of them to end, oldest first.
-    line: OrderedDict[Turn, None] = attrs.field(factory=OrderedDict)
+    line: OrderedDict[Turn, None] = attrs.field(factory=OrderedDict["Turn", None])
 
 
 class UserGate(TurnGate):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import anyio
 import pytest
@@ -124,7 +124,7 @@ async def test_all_are_committed_together() -> None:
 async def test_ids_that_are_none_are_refused_and_nothing_is_done(ids: object) -> None:
     async with create_session_manager(page_size=3) as manager:
         session = await manager.create_session("u", "mock", "m", session_id="a")
-        good = ["a", *ids] if isinstance(ids, list) else ids
+        good: object = ["a", *cast("list[object]", ids)] if isinstance(ids, list) else ids
         with pytest.raises(InvalidMessageError):
             await manager.archive_sessions(good)  # type: ignore[arg-type]
         with pytest.raises(InvalidMessageError, match="page_size"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import attrs
@@ -92,7 +92,7 @@ async def facts(session: Session) -> list[Any]:
 def told(outcome: object, session_id: str) -> str:
     """What a caller learns of a refusal, whichever id it was of."""
     if isinstance(outcome, list):
-        [result] = outcome
+        [result] = cast("list[BatchResult]", outcome)
         assert isinstance(result, BatchResult)
         assert result.session_id == session_id
         outcome = result.error
@@ -283,7 +283,11 @@ async def test_ids_are_128_bits_of_the_systems_randomness(
         made = [each.session_id for each in (session, mine, fork)]
         assert [size for size in asked if size >= 16] == [16, 16, 16]
         assert all(len(bytes.fromhex(each)) == 16 for each in made)
-        monkeypatch.setattr(os, "urandom", lambda size: b"\xab" * size)
+
+        def constant(size: int) -> bytes:
+            return b"\xab" * size
+
+        monkeypatch.setattr(os, "urandom", constant)
         assert (await new_session(manager)).session_id == "ab" * 16
 
 

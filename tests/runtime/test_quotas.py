@@ -32,11 +32,12 @@ from .helpers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
-    from langswarm.core.session import Session, SessionManager
+    from langswarm.core.session import SessionManager
     from langswarm.core.session.actors.model import SessionWrite
     from langswarm.core.session.actors.ports import WriteOutcome
+    from langswarm.core.session.providers import ProviderEvent, ProviderRequest
 
 
 async def count(manager: SessionManager, user_id: str = "ada") -> int:
@@ -220,44 +221,45 @@ async def test_a_user_with_many_sessions_leaves_room_for_others(memory: Store) -
         assert supervisor_of(manager).gate._users == {}  # type: ignore[attr-defined]
 
 
+class OfUsers(Echo):
+    """Counts the turns of a user that run at the same time; a text begins with its user."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at_once: dict[str, int] = {}
+        self.most_of_user = 0
+
+    async def stream(self, request: ProviderRequest) -> AsyncIterator[ProviderEvent]:
+        user = request.messages[-1].content[0]
+        self.at_once[user] = self.at_once.get(user, 0) + 1
+        self.most_of_user = max(self.most_of_user, self.at_once[user])
+        try:
+            async for event in super().stream(request):
+                yield event
+        finally:
+            self.at_once[user] -= 1
+
+
 async def test_both_limits_hold_together(memory: Store) -> None:
     """Never more than one of a user, never more than two of all; everybody is answered."""
-    provider = Echo()
-    most: dict[str, int] = {}
-
+    provider = OfUsers()
+    gates = [provider.hold("a0"), provider.hold("b0")]
     async with memory.manager(
         provider, max_inflight_turns=2, max_inflight_turns_per_user=1
     ) as manager:
-        sessions: dict[str, list[Session]] = {
-            user: [await new_session(manager, user) for _ in range(4)] for user in ("a", "b", "c")
-        }
-
-        async def look() -> None:
-            users = [user for user, of in sessions.items() for s in of if s.current_turn]
-            running_now = [
-                user
-                for user, of in sessions.items()
-                for session in of
-                if provider.running.get(session.session_id)
-            ]
-            del users
-            for user in set(running_now):
-                most[user] = max(most.get(user, 0), running_now.count(user))
-
-        async def send(session: Session, text: str) -> None:
-            await session.send_message(text)
-            await look()
-
-        async with anyio.create_task_group() as group:
-            for user, of in sessions.items():
-                for number, session in enumerate(of):
-                    group.start_soon(send, session, f"{user}{number}")
-            group.start_soon(look)
-        assert provider.most <= 2
-        assert all(number == 1 for number in most.values())
-        for of in sessions.values():
-            for session in of:
-                assert len(await contents(session)) == 2
+        tickets = [
+            (await new_session(manager, user)).submit(f"{user}{number}")
+            for number in range(4)
+            for user in ("a", "b", "c")
+        ]
+        await settle()
+        asked = [request.messages[-1].content for request in provider.requests]
+        assert asked == ["a0", "b0"]
+        for gate in gates:
+            gate.open()
+        for ticket in tickets:
+            assert (await outcome(ticket)).role == "assistant"
+        assert (provider.most, provider.most_of_user) == (2, 1)
         assert supervisor_of(manager).statistics().waiting_turns == 0
 
 
