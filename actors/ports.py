@@ -75,6 +75,22 @@ class Verification:
         return not self.problems
 
 
+@attrs.frozen(kw_only=True)
+class KeyRotation:
+    """What `rotate_keys` did."""
+
+    key_id: str
+    """The key that all records that could be read are encrypted with now."""
+    records: int
+    """How many were encrypted with another key before, or not at all."""
+    unreadable: int
+    """How many stay as they are: their key was not given, or they are damaged."""
+    keys_in_use: tuple[str, ...]
+    """The ids of the keys that are still needed; the others may be thrown away."""
+    plain_remains: bool
+    """Whether the file may still hold something that was written before it was encrypted."""
+
+
 class ISessionStorage(ABC):
     """A place where sessions are kept. One runtime uses it at a time.
 
@@ -198,6 +214,13 @@ class ISessionStorage(ABC):
     async def verify(self) -> Verification:
         """Look at everything that is stored, while commits go on."""
         return Verification()
+
+    async def rotate_keys(self) -> KeyRotation:
+        """Encrypt everything with the current key, in steps that let commits through in between.
+
+        Raises ConfigurationError where nothing is encrypted record by record.
+        """
+        raise ConfigurationError(f"{type(self).__name__} encrypts no records")
 
 
 # ---------------------------------------------------------------- providers

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
         UsageQuery,
         UsageReport,
     )
-    from .ports import Backup, ISessionStorage, Verification, WriteOutcome
+    from .ports import Backup, ISessionStorage, KeyRotation, Verification, WriteOutcome
     from .wait import Backend
 
     Loaded = StoredSession | None | StorageError | RuntimeClosedError
@@ -242,6 +242,11 @@ class StorageActor:
         """Let the storage look at all that it has, in the caller's task."""
         await self.opened()
         return await _read(self._storage.verify())
+
+    async def rotate_keys(self) -> KeyRotation:
+        """Let the storage encrypt everything with its current key, in the caller's task."""
+        await self.opened()
+        return await _read(self._storage.rotate_keys())
 
     # -------------------------------------------------------- opening and closing
 

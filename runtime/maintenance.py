@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import os
     from datetime import timedelta
 
-    from ..actors.ports import Backup, Verification
+    from ..actors.ports import Backup, KeyRotation, Verification
     from .health import Health
     from .host import Anchor
     from .retention import Retention
@@ -54,6 +54,21 @@ class Maintenance:
         Raises StorageError if it could not look.
         """
         return await self._anchor.host.runtime().storage.verify()
+
+    async def rotate_encryption_keys(self) -> KeyRotation:
+        """Encrypt everything that is stored with the current key, while turns go on.
+
+        It works in slices of some milliseconds, between which commits pass. One that was cut off,
+        by a kill as well, is simply called again. Once it has returned, keys that are not among
+        its `keys_in_use` are not needed any more, but for backups that were made before. Of a
+        file that was not encrypted before, all pages are written anew at the end, so that nothing
+        legible is left; commits wait for that, about a second for each 100 MB.
+
+        Raises:
+            ConfigurationError: the storage encrypts no records.
+            StorageError: it could not be written; what was done until then stays done.
+        """
+        return await self._anchor.host.runtime().storage.rotate_keys()
 
     # -------------------------------------------------------- clean-up
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from langswarm.core.session.actors.mailbox import Ticket, TicketState
 from langswarm.core.session.actors.model import Role, SessionStatus
-from langswarm.core.session.actors.ports import Backup, ISessionStorage, StorageHealth, Verification
+from langswarm.core.session.actors.ports import (
+    Backup,
+    ISessionStorage,
+    KeyRotation,
+    StorageHealth,
+    Verification,
+)
 from langswarm.core.session.runtime.analytics import DailyUsage, SessionAnalytics, UsageFigures
 from langswarm.core.session.runtime.batches import BatchResult
 from langswarm.core.session.runtime.events import SessionEvent
@@ -38,6 +44,7 @@ __all__ = [
     "ISessionLifecycleHook",
     "ISessionMiddleware",
     "ISessionStorage",
+    "KeyRotation",
     "Role",
     "RunningTurn",
     "SessionAnalytics",

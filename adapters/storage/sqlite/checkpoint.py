@@ -49,6 +49,11 @@ class Checkpoints:
             self._due_bytes = CHECKPOINT_BYTES
         return size > self._due_bytes
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is in the file."""
+        return self._place.wal_bytes == 0
+
     def is_over(self) -> bool:
         """Whether there is no room for another commit."""
         return self._place.wal_bytes > self._limit_bytes

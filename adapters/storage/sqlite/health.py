@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 from typing import TYPE_CHECKING
 
 from ....actors.ports import StorageHealth
@@ -33,7 +32,8 @@ def health_of(database: Database) -> StorageHealth:
             "path": database.path,
             "file_bytes": size,
             "wal_bytes": wal_bytes,
-            "sqlite_version": sqlite3.sqlite_version,
+            "sqlite_version": database.sqlite_version,
+            "encryption": database.encryption,
             "checkpoints": database.checkpoints.count,
             "reopened": database.reopened,
         },

@@ -20,14 +20,16 @@ from typing import TYPE_CHECKING, TypeVar
 from ....actors.errors import StorageError
 from ....actors.ports import Backup, Verification
 from . import copying, verification
-from .connection import Connection
+from .connection import Connection, JobConnection
 from .mapping import storage_error
+from .sealing import NO_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
 
     from .checkpoint import Checkpoints
-    from .connection import JobConnection
+    from .connection import Connect
+    from .sealing import Vault
     from .writer import Writer
 
 T = TypeVar("T")
@@ -39,6 +41,9 @@ MOST_PAGES = 4096
 FIRST_ROWS = 16
 MOST_ROWS = 128
 """Of a sweep: each may be on a page of its own that is not in memory."""
+_TRUNCATIONS = 40
+_TRUNCATION_SECONDS = 0.05
+"""How often, and after what time, it is tried again to cut a -wal that is being read."""
 INCREMENTAL = 2
 """What `PRAGMA auto_vacuum` says then."""
 
@@ -56,6 +61,8 @@ class Maintenance:
         checkpoints: Checkpoints,
         connection: Connection,
         set_up_reader: Callable[[sqlite3.Connection], object],
+        vault: Vault = NO_KEYS,
+        connect: Connect = JobConnection,
     ) -> None:
         self._path = path
         self._wal = wal
@@ -64,6 +71,8 @@ class Maintenance:
         self._checkpoints = checkpoints
         self._connection = connection
         self._set_up_reader = set_up_reader
+        self._vault = vault
+        self._connect = connect
         self._one_at_a_time = asyncio.Lock()
         self._reading: Connection | None = None
         self._hurry = False
@@ -105,6 +114,27 @@ class Maintenance:
 
         return await self._connection.run(guarded)
 
+    # ------------------------------------------------------------ encryption
+
+    @contextlib.asynccontextmanager
+    async def alone(self) -> AsyncGenerator[None]:
+        """No other maintenance meanwhile."""
+        async with self._one_at_a_time:
+            yield
+
+    async def rebuild(self) -> bool:
+        """Write all pages anew, so that nothing is left on them of what was before.
+
+        Whether that is so: not while a reader needs what is in the -wal. Commits wait for it.
+        """
+        await self._write(_rebuild)
+        for _ in range(_TRUNCATIONS if self._wal else 0):
+            await self._connection.run(partial(self._checkpoints.truncate, self._writer))
+            if self._checkpoints.is_empty:
+                return True
+            await asyncio.sleep(_TRUNCATION_SECONDS)
+        return not self._wal
+
     # ------------------------------------------------------------ backup and verify
 
     async def backup(self, path: str | os.PathLike[str]) -> Backup:
@@ -112,7 +142,7 @@ class Maintenance:
         target = os.path.abspath(path)  # noqa: PTH100, ASYNC240 - as db_path
         copying.check_target(target)
         async with self._one_at_a_time, self._reader() as reader:
-            copy = partial(copying.copy, path=target, watch=self._watch)
+            copy = partial(copying.copy, path=target, watch=self._watch, connect=self._connect)
             size = await self._read(reader, copy)
         return Backup(path=target, size_bytes=size)
 
@@ -128,7 +158,7 @@ class Maintenance:
         return Verification(problems=tuple(problems[: verification.PROBLEMS]))
 
     async def _check_rows(self, table: str, reader: Connection) -> list[str]:
-        check = verification.checks_of(table)
+        check = verification.checks_of(table, self._vault)
         rows = verification.FIRST_ROWS
         while not check.is_done:
             seconds = await self._read(reader, partial(check.run, rows))
@@ -171,6 +201,7 @@ class Maintenance:
                     busy_seconds=self._busy_seconds,
                     check=self._writer.check_place,
                     set_up=self._set_up_reader,
+                    connect=self._connect,
                 )
             yield reading
         finally:
@@ -196,6 +227,14 @@ def _vacuum(pages: int, connection: sqlite3.Connection) -> float:
     # As a script: sqlite3 ends a statement without columns after its first row, here a page.
     connection.executescript(f"PRAGMA incremental_vacuum({pages})")
     return time.monotonic() - began
+
+
+def _rebuild(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA temp_store = FILE")  # the copy may be larger than the memory
+    try:
+        connection.execute("VACUUM")
+    finally:
+        connection.execute("PRAGMA temp_store = MEMORY")
 
 
 def _refresh_statistics(connection: sqlite3.Connection) -> None:

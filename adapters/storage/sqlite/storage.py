@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import attrs
 
-from ....actors.errors import ConfigurationError, StorageError
+from ....actors.errors import ConfigurationError, StorageError, hides_arguments
 from ....actors.ports import ISessionStorage, StorageHealth
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ....actors.model import (
         Claim,
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
         UsageQuery,
         UsageReport,
     )
-    from ....actors.ports import Backup, Verification, WriteOutcome
+    from ....actors.ports import Backup, KeyRotation, Verification, WriteOutcome
+    from ..encryption import KeyRing
     from ..loop_thread import LoopThread
+    from .cipher import Cipher
     from .database import Database
     from .schedule import Schedule
 
@@ -95,8 +97,15 @@ class SQLiteSessionStorage(ISessionStorage):
         Make a backup into the directory (default: `<db_path>.backups`) whenever the newest one
         there is older than the interval, while the storage is open; keep the newest ones only.
         One that fails is logged, told by `health()`, and tried again after an hour at most.
+    `encryption_keys`, `encryption_key_id`, `encryption_key`
+        Encrypt contents record by record: keys by id, each 32 random bytes or their base64, and
+        the id of the one that encrypts (default: the last one). `encryption_key` alone is a key of
+        the id "main". Text search is off then. Needs `cryptography`.
+    `sqlcipher_key`
+        Encrypt the whole file, with one key as above. Needs `sqlcipher3`.
     """
 
+    @hides_arguments
     def __init__(
         self,
         db_path: str | os.PathLike[str] = DEFAULT_PATH,
@@ -112,6 +121,10 @@ class SQLiteSessionStorage(ISessionStorage):
         backup_directory: str | os.PathLike[str] | None = None,
         backup_keep: int = 7,
         backup_interval_hours: float = 24.0,
+        encryption_keys: Mapping[str, bytes | str] | None = None,
+        encryption_key_id: str | None = None,
+        encryption_key: bytes | str | None = None,
+        sqlcipher_key: bytes | str | None = None,
     ) -> None:
         self._path = _check_path(db_path)
         _check("pool_size", pool_size, pool_size >= 1, "1 or more")
@@ -139,6 +152,9 @@ class SQLiteSessionStorage(ISessionStorage):
         self._wal = enable_wal
         self._lock_wait_seconds = float(lock_wait_seconds)
         self._synchronous = synchronous
+        self._ring = _ring_of(encryption_keys, encryption_key_id, encryption_key)
+        self._cipher = _cipher_of(sqlcipher_key)
+        self.searches_text = self._ring is None
         self._hosted: tuple[LoopThread, Database] | None = None
         self._openers = 0
         self._finalizer: weakref.finalize[..., SQLiteSessionStorage] | None = None
@@ -254,6 +270,10 @@ class SQLiteSessionStorage(ISessionStorage):
         thread, database = self._checked()
         return await thread.call(database.verify)
 
+    async def rotate_keys(self) -> KeyRotation:
+        thread, database = self._checked()
+        return await thread.call(database.rotate_keys)
+
     # ------------------------------------------------------------ inside
 
     def _start(self) -> tuple[LoopThread, Database]:
@@ -270,6 +290,8 @@ class SQLiteSessionStorage(ISessionStorage):
             lock_wait_seconds=self._lock_wait_seconds,
             wal_limit_bytes=self._wal_limit_bytes,
             schedule=self._schedule(),
+            ring=self._ring,
+            cipher=self._cipher,
         )
         database = Database(options)
         thread = LoopThread("langswarm-sqlite", teardown=database.close, interrupt=database.hurry)
@@ -305,6 +327,29 @@ def _check_path(db_path: str | os.PathLike[str]) -> str:
             "InMemorySessionStorage"
         )
     return os.path.abspath(path)  # noqa: PTH100 - now: a later chdir() must not change the file
+
+
+def _ring_of(
+    keys: Mapping[str, bytes | str] | None, key_id: str | None, key: bytes | str | None
+) -> KeyRing | None:
+    if keys is None and key is None:
+        if key_id is not None:
+            raise ConfigurationError("encryption_key_id goes with encryption_keys, which it names")
+        return None
+    if keys is not None and key is not None:
+        raise ConfigurationError("give encryption_key or encryption_keys, not both")
+    from ..encryption import KeyRing  # noqa: PLC0415 - most have none
+    from ..encryption.keys import SINGLE_KEY_ID  # noqa: PLC0415
+
+    return KeyRing({SINGLE_KEY_ID: key} if keys is None else keys, key_id)
+
+
+def _cipher_of(key: bytes | str | None) -> Cipher | None:
+    if key is None:
+        return None
+    from .cipher import Cipher  # noqa: PLC0415 - most have none
+
+    return Cipher(key)
 
 
 def _check(name: str, value: object, holds: bool, wanted: str) -> None:  # noqa: FBT001
