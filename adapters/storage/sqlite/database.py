@@ -20,13 +20,15 @@ import attrs
 from ....actors.errors import ConfigurationError, SessionError, StorageError
 from . import listing, queries, usage
 from .checkpoint import CHECKPOINT_BYTES, Checkpoints
-from .connection import Connection
+from .connection import Connection, JobConnection
 from .files import prepare
 from .lock import FileLock
 from .maintenance import FIRST_ROWS, MOST_ROWS, Maintenance, next_slice
 from .mapping import damaged, os_error, storage_error
 from .place import Place
+from .rotation import Rotation, check_keys, forget_plain, was_plain
 from .schedule import ScheduledBackups
+from .sealing import Vault
 from .statements import DELETE_PURGE, RETRY_PURGE, SWEEP_CLAIMS, run_rows
 from .writer import Writer
 
@@ -46,8 +48,10 @@ if TYPE_CHECKING:
         UsageQuery,
         UsageReport,
     )
-    from ....actors.ports import Backup, Verification, WriteOutcome
-    from .connection import JobConnection
+    from ....actors.ports import Backup, KeyRotation, Verification, WriteOutcome
+    from ..encryption import KeyRing
+    from .cipher import Cipher
+    from .connection import Connect
     from .rows import Row
     from .schedule import Schedule
 
@@ -69,6 +73,8 @@ class Options:
     lock_wait_seconds: float
     wal_limit_bytes: int
     schedule: Schedule | None
+    ring: KeyRing | None = None
+    cipher: Cipher | None = None
 
 
 class Database:
@@ -85,7 +91,12 @@ class Database:
         self._tasks: set[asyncio.Task[None]] = set()
         self.path = os.path.realpath(options.path)
         self.place = Place(self.path, wal=options.wal)
-        self.writer = Writer(self.place)
+        self._vault = Vault(options.ring)
+        self._cipher = options.cipher
+        self._connect_by: Connect = (
+            JobConnection if options.cipher is None else options.cipher.connect
+        )
+        self.writer = Writer(self.place, self._vault)
         self.checkpoints = Checkpoints(self.place, options.wal_limit_bytes)
         self.maintenance = Maintenance(
             self.path,
@@ -95,9 +106,23 @@ class Database:
             checkpoints=self.checkpoints,
             connection=self._writer_connection,
             set_up_reader=_set_up_reader,
+            vault=self._vault,
+            connect=self._connect_by,
         )
         self.scheduled: ScheduledBackups | None = None
         self.is_open = False
+
+    @property
+    def encryption(self) -> str:
+        """How what is stored is encrypted, for those who look after it."""
+        ring = self._options.ring
+        records = [] if ring is None else [f"records with the key {ring.current.key_id!r}"]
+        return " and ".join([*records, *(["the whole file"] if self._cipher else [])]) or "none"
+
+    @property
+    def sqlite_version(self) -> str:
+        """Of the SQLite that is used."""
+        return sqlite3.sqlite_version if self._cipher is None else self._cipher.sqlite_version
 
     @property
     def reopened(self) -> int:
@@ -163,25 +188,25 @@ class Database:
 
         def job(connection: sqlite3.Connection) -> list[StoredSession | None]:
             self.writer.check()
-            return queries.load(session_ids, connection)
+            return queries.load(session_ids, connection, vault=self._vault)
 
         return await self._run(self._writer_connection, job)
 
     async def load(self, session_ids: Sequence[str]) -> list[StoredSession | None]:
         """As last committed."""
-        return await self._read(partial(queries.load, session_ids))
+        return await self._read(partial(queries.load, session_ids, vault=self._vault))
 
     async def load_unfinished(self, limit: int) -> list[StoredSession]:
         """Sessions whose turn is open."""
-        return await self._read(partial(queries.load_unfinished, limit))
+        return await self._read(partial(queries.load_unfinished, limit, vault=self._vault))
 
     async def read_messages(self, key: int, query: MessageQuery) -> list[MessageRecord]:
         """Messages of one session."""
-        return await self._read(partial(queries.read_messages, key, query))
+        return await self._read(partial(queries.read_messages, key, query, vault=self._vault))
 
     async def list_sessions(self, query: SessionQuery) -> SessionPage:
         """A page of sessions."""
-        return await self._read(partial(listing.list_sessions, query))
+        return await self._read(partial(listing.list_sessions, query, vault=self._vault))
 
     async def read_usage(self, query: UsageQuery) -> UsageReport:
         """The figures of days."""
@@ -200,11 +225,12 @@ class Database:
 
     async def read_turn(self, key: int, turn_no: int) -> TurnRecord | None:
         """A turn by its number."""
-        return await self._read(partial(queries.turn, key, turn_no))
+        return await self._read(partial(queries.turn, key, turn_no, vault=self._vault))
 
     async def find_claim(self, scope: str, method: str, key: str) -> Claim | None:
         """What was done under an idempotency key."""
-        return await self._read(partial(queries.find_claim, scope, method, key))
+        found = partial(queries.find_claim, scope, method, key, vault=self._vault)
+        return await self._read(found)
 
     async def sweep_claims(self, before_us: int, limit: int) -> int:
         """In transactions of some milliseconds, with the commits that arrive in between."""
@@ -242,6 +268,22 @@ class Database:
     async def verify(self) -> Verification:
         """What is wrong with the file."""
         return await self._mapped(self.maintenance.verify())
+
+    async def rotate_keys(self) -> KeyRotation:
+        """Seal everything with the current key."""
+        rotation = Rotation(self._vault)
+        async with self.maintenance.alone():
+            while not rotation.is_done:
+                await self._change(rotation.run)
+            await self._change(rotation.settle)
+            if rotation.is_complete:
+                await self._leave_nothing_plain()
+            return await self._run(self._writer_connection, rotation.report)
+
+    async def _leave_nothing_plain(self) -> None:
+        was = await self._run(self._writer_connection, was_plain)
+        if was and await self._mapped(self.maintenance.rebuild()):
+            await self._change(forget_plain)
 
     # ------------------------------------------------------------ inside
 
@@ -303,7 +345,7 @@ class Database:
                 return
 
     async def _connect(self, path: str) -> None:
-        prepare(path)
+        prepare(path, self._cipher)
         self.place.enter()
         options = self._options
         connect = partial(
@@ -311,8 +353,10 @@ class Database:
             path=path,
             busy_seconds=options.busy_seconds,
             check=self.writer.check_place,
+            connect=self._connect_by,
         )
         await connect(self._writer_connection, set_up=partial(_set_up_writer, options))
+        await self._writer_connection.run(partial(check_keys, options.ring))
         await self._writer_connection.run(self.writer.start)
         self.place.enter_wal()
         for _ in range(options.readers if options.wal else 0):
@@ -376,6 +420,8 @@ def _set_up_writer(options: Options, connection: sqlite3.Connection) -> None:
     _set(connection, synchronous="EXTRA" if extra else options.synchronous)
     _set(connection, wal_autocheckpoint=0, journal_size_limit=CHECKPOINT_BYTES)
     _set(connection, cache_size=-16384, temp_store="MEMORY", trusted_schema=0, cell_size_check=1)
+    if options.ring is not None:
+        _set(connection, secure_delete=1)  # of what was there before it was encrypted
 
 
 def _set_up_reader(connection: sqlite3.Connection) -> None:
