@@ -277,6 +277,7 @@ SCENARIOS = {
         call=_import_conversation, again=(SessionExistsError,)
     ),
     "SessionManager.optimize_storage": _manager("optimize_storage"),
+    "SessionManager.rotate_encryption_keys": _manager("rotate_encryption_keys"),
     "SessionManager.search_sessions": Scenario(call=_search_sessions),
     "SessionManager.update_sessions": _manager("update_sessions", ["s", "?"], {"tags": ["t"]}),
     "SessionManager.verify_storage": _manager("verify_storage"),
