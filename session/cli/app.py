@@ -274,6 +274,37 @@ def show(
 
 
 @app.command
+def export(
+    session: str,
+    /,
+    *,
+    db: Path | None = None,
+    form: Annotated[stored.Format, Parameter(name="--format")] = "json",
+    output: Path | None = None,
+    as_json: Json = False,
+) -> int:
+    """Write a whole conversation as data: to standard output, or into a new file.
+
+    The file of sessions is only read, also while a program has it open. JSON is in ASCII;
+    Markdown shows control characters by their codes.
+
+    Exit codes: 0 written, 1 no such session, or something cannot be read or written, 2 wrong usage
+    or no such file.
+
+    Args:
+        session: The session's id.
+        db: The SQLite file, as in sessions.
+        form: json: all of it, to be imported again. jsonl: the same, a line each message.
+            markdown: for people. openai, anthropic: messages as their APIs take them.
+        output: A new file, readable by its owner only. Default: standard output.
+        as_json: As --format json, which is the default.
+    """
+    if as_json and form != "json":
+        raise UsageError(f"--json is --format json: it cannot go with --format {form}")
+    return stored.export(stored.database(db), session, form=form, output=output)
+
+
+@app.command
 def backup(target: Path, /, *, db: Path | None = None, as_json: Json = False) -> int:
     """Copy all that is committed into a new file, also while a program has the file open.
 

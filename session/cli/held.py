@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import attrs
 from langswarm.core.session import ISessionStorage, StorageError
 from langswarm.core.session.actors.model import (
     Claim,
@@ -32,6 +33,7 @@ from langswarm.core.session.actors.model import (
     UsageReport,
 )
 from langswarm.core.session.actors.ports import Verification
+from langswarm.core.session.actors.words import words_of
 from langswarm.core.session.adapters.storage.sqlite import (
     copying,
     files,
@@ -54,6 +56,7 @@ _BUSY_SECONDS = 5.0
 
 
 _ATTEMPTS = 10
+_PAGE = 500
 
 
 class DisturbedError(Exception):
@@ -138,7 +141,24 @@ class HeldFile(ISessionStorage):
         return self._query(partial(queries.read_messages, key, query))
 
     async def list_sessions(self, query: SessionQuery) -> SessionPage:
-        return self._query(partial(listing.list_sessions, query))
+        if query.text is None:
+            return self._query(partial(listing.list_sessions, query))
+        # The index of words follows behind the commits, so the messages themselves are asked.
+        page = self._query(partial(listing.list_sessions, attrs.evolve(query, text=None)))
+        words = frozenset(words_of(query.text))
+        said = tuple(record for record in page.records if self._says(record.key, words))
+        return SessionPage(records=said, next_key=page.next_key)
+
+    def _says(self, key: int, words: frozenset[str]) -> bool:
+        """Whether one visible message of the session has all words."""
+        before: int | None = None
+        while messages := self._query(
+            partial(queries.read_messages, key, MessageQuery(limit=_PAGE, before_seq=before))
+        ):
+            if any(words.issubset(words_of(message.content)) for message in messages):
+                return True
+            before = messages[0].seq
+        return False
 
     async def read_turn(self, key: int, turn_no: int) -> TurnRecord | None:
         return self._query(partial(queries.turn, key, turn_no))

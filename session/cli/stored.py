@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import anyio
 import attrs
 from langswarm.core.session import Session, SessionManager, SessionMessage
-from langswarm.core.session.cli.exits import FAILED, OK
+from langswarm.core.session.cli.exits import FAILED, OK, CommandError, UsageError
 from langswarm.core.session.cli.held import HeldFile, existing, reading
 from langswarm.core.session.cli.screen import Screen, safe_json, safe_line, safe_text
 
@@ -70,10 +71,14 @@ def list_sessions(path: Path, filters: Filters, *, as_json: bool) -> int:
     """The sessions that match, newest first."""
 
     async def question(manager: SessionManager) -> dict[str, Any]:
-        wanted = attrs.asdict(filters)
-        found = await manager.search_sessions(**{**wanted, "tags": filters.tags or None})
-        rows = [await _row(session) for session in found]
-        return {"sessions": rows, "next_cursor": found.next_cursor}
+        wanted = {**attrs.asdict(filters), "tags": filters.tags or None}
+        rows: list[dict[str, Any]] = []
+        while True:  # a list may be short and go on
+            found = await manager.search_sessions(**wanted)
+            rows += [await _row(session) for session in found]
+            if found.next_cursor is None or len(rows) >= filters.limit:
+                return {"sessions": rows, "next_cursor": found.next_cursor}
+            wanted |= {"limit": filters.limit - len(rows), "cursor": found.next_cursor}
 
     answer = ask(path, question)
     return say(answer, _table(answer), as_json=as_json)
@@ -187,6 +192,44 @@ def _told(answer: Mapping[str, Any]) -> Iterable[str]:
         yield f"{message['seq']} {message['role']} {_second(message['timestamp'])}{end}"
         for line in safe_text(message["content"]).split("\n"):
             yield f"    {line}"
+
+
+Format = Literal["json", "jsonl", "markdown", "openai", "anthropic"]
+
+
+def export(path: Path, session_id: str, *, form: Format, output: Path | None) -> int:
+    """A conversation as data, to standard output or into a new file."""
+
+    async def question(manager: SessionManager) -> Any:
+        session = await manager.get_session(session_id)
+        return await session.export_conversation("dict" if form == "json" else form)
+
+    answer = ask(path, question)
+    text = safe_text(answer) if form == "markdown" else _as_json(answer)
+    if output is None:
+        Screen(sys.stdout).write(text)
+    else:
+        _write(output, text)
+    return OK
+
+
+def _as_json(answer: Any) -> str:
+    """A value, or the lines of JSON that it is already; in ASCII."""
+    if not isinstance(answer, str):
+        return f"{safe_json(answer)}\n"
+    lines = [line for line in answer.split("\n") if line]
+    return "".join(f"{safe_json(json.loads(line), indent=None)}\n" for line in lines)
+
+
+def _write(output: Path, text: str) -> None:
+    try:
+        descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UsageError(f"{output} exists: nothing is overwritten, choose another name") from None
+    except OSError as error:
+        raise CommandError(f"cannot write {output}: {error.strerror}") from None
 
 
 # ---------------------------------------------------------------- the whole file

@@ -24,6 +24,36 @@ def test_help_lists_the_commands(arguments: list[str], capsys: Output) -> None:
             ["--input", "--users", "--max-live", "--idle-ms", "--backend", "--db", "--keep"],
         ),
         ("chat", ["--db", "--session", "--user", "--backend"]),
+        (
+            "sessions",
+            [
+                "--db",
+                "--user",
+                "--status",
+                "--tag",
+                "--text",
+                "--provider",
+                "--model",
+                "--limit",
+                "--cursor",
+                "--json",
+            ],
+        ),
+        ("show", ["--db", "--messages", "--json"]),
+        ("export", ["--db", "--format", "--output", "--json"]),
+        ("backup", ["TARGET", "--db", "--json"]),
+        ("verify", ["--db", "--json"]),
+        (
+            "gc",
+            [
+                "--db",
+                "--archive-after-days",
+                "--delete-after-days",
+                "--erase-after-days",
+                "--dry-run",
+                "--json",
+            ],
+        ),
     ],
 )
 def test_help_explains_every_option(command: str, options: list[str], capsys: Output) -> None:

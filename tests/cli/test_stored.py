@@ -36,6 +36,7 @@ HOSTILE = (
 COMMANDS = (
     ["sessions"],
     ["show", "first"],
+    ["export", "first"],
     ["verify"],
     ["backup", "copy.db"],
     ["gc", "--dry-run"],
@@ -138,6 +139,19 @@ class TestSessions:
         assert second.split()[:5] == ["second", "ada", "archived", "mock/large", "2"]
         assert first.endswith("Gardens")
 
+    def test_looks_at_all_messages_of_all_sessions(self, tmp_path: Path, capsys: Output) -> None:
+        async def fill(manager: SessionManager) -> None:
+            for number in range(150):
+                session = await manager.create_session("u", "mock", "m", session_id=f"n{number}")
+                if number == 1:
+                    await session.send_message("the needle")
+                    await session.send_message("more hay")
+
+        path = filled(tmp_path / "many.db", fill)
+        answer = asked(capsys, "sessions", "--db", path, "--text", "needle", "--limit", "1")
+        assert ids(answer) == ["n1"]
+        assert not ids(asked(capsys, "sessions", "--db", path, "--text", "needle hay"))
+
     def test_goes_on_from_cursor_to_cursor(self, path: Path, capsys: Output) -> None:
         answer = asked(capsys, "sessions", "--db", path, "--limit", "1")
         found = ids(answer)
@@ -197,6 +211,55 @@ class TestShow:
         assert err.count("\n") == 1
 
 
+class TestExport:
+    async def test_is_what_the_session_exports(self, tmp_path: Path, capsys: Output) -> None:
+        path = tmp_path / "held.db"
+        async with manager_of(path) as manager:
+            await some(manager)
+            session = await manager.get_session("first")
+            data = await session.export_conversation()
+            assert await to_thread.run_sync(asked, capsys, "export", "first", "--db", path) == data
+            lines = await session.export_conversation("jsonl")
+            command = ["export", "first", "--db", str(path), "--format"]
+            assert await to_thread.run_sync(main, [*command, "jsonl"]) == 0
+            out = capsys.readouterr().out
+            assert [json.loads(line) for line in out.splitlines()] == [
+                json.loads(line) for line in lines.splitlines()
+            ]
+            assert await to_thread.run_sync(main, [*command, "markdown"]) == 0
+            assert capsys.readouterr().out == await session.export_conversation("markdown")
+            for form in ("openai", "anthropic"):
+                assert await to_thread.run_sync(main, [*command, form]) == 0
+                told = json.loads(capsys.readouterr().out)
+                assert told == await session.export_conversation(form)
+
+    def test_goes_into_a_new_file_for_its_owner(
+        self, path: Path, tmp_path: Path, capsys: Output
+    ) -> None:
+        target = tmp_path / "first.json"
+        command = ["export", "first", "--db", str(path), "--output", str(target)]
+        assert main(command) == 0
+        assert target.stat().st_mode & 0o777 == 0o600
+        content = target.read_text()
+        assert json.loads(content) == asked(capsys, "export", "first", "--db", path)
+        assert main(command) == 2
+        assert "nothing is overwritten" in capsys.readouterr().err
+        assert main([*command[:-1], str(tmp_path / "none" / "x")]) == 1
+        assert "cannot write" in capsys.readouterr().err
+        assert target.read_text() == content
+
+    def test_of_a_session_that_is_not_there_makes_no_file(
+        self, path: Path, tmp_path: Path, capsys: Output
+    ) -> None:
+        target = tmp_path / "none.json"
+        assert main(["export", "none", "--db", str(path), "--output", str(target)]) == 1
+        assert not target.exists()
+
+    def test_in_two_formats_is_wrong_usage(self, path: Path, capsys: Output) -> None:
+        assert main(["export", "first", "--json", "--format", "markdown"]) == 2
+        assert "--json is --format json" in capsys.readouterr().err
+
+
 class TestHostileContents:
     def test_steer_no_terminal(self, tmp_path: Path, capsys: Output) -> None:
         async def fill(manager: SessionManager) -> None:
@@ -211,12 +274,15 @@ class TestHostileContents:
             await session.update_context({HOSTILE: HOSTILE})
 
         path = filled(tmp_path / "hostile.db", fill)
-        for arguments in (["sessions"], ["show", HOSTILE], ["verify"], ["show", f"no {HOSTILE}"]):
-            for form in ([], ["--json"]):
-                main([*arguments, "--db", str(path), *form])
-                shown = "".join(capsys.readouterr())
-                assert shown
-                assert not STEERING.search(shown)
+        commands = [["sessions"], ["show", HOSTILE], ["verify"], ["show", f"no {HOSTILE}"]]
+        commands += [[*command, "--json"] for command in commands]
+        for form in ("json", "jsonl", "markdown", "openai", "anthropic"):
+            commands.append(["export", HOSTILE, "--format", form])
+        for command in commands:
+            main([*command, "--db", str(path)])
+            shown = "".join(capsys.readouterr())
+            assert shown
+            assert not STEERING.search(shown)
 
     def test_are_the_same_in_json(self, tmp_path: Path, capsys: Output) -> None:
         async def fill(manager: SessionManager) -> None:
