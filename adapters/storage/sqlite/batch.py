@@ -28,6 +28,7 @@ from .statements import (
     CLEAR_TAGS,
     ERASE_CLAIMS,
     ERASE_DOCUMENTS,
+    ERASE_PENDING,
     ERASE_SESSIONS,
     ERASE_TURNS,
     HIDE_MESSAGES,
@@ -46,9 +47,11 @@ from .statements import (
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Sequence
 
-    from ....actors.model import SessionWrite, UsageRecord
+    from ....actors.model import MessageRecord, SessionWrite, UsageRecord
     from .sealing import Vault
+    from .search import SearchIndex
 
 
 class MisfitError(Exception):
@@ -59,12 +62,14 @@ class MisfitError(Exception):
 class Batch:
     """A batch, sorted by kind of row."""
 
+    index: SearchIndex
     vault: Vault = NO_KEYS
     new: list[Row] = attrs.field(factory=list[Row])
     changed: list[Row] = attrs.field(factory=list[Row])
     documents: list[Row] = attrs.field(factory=list[Row])
     cleared: list[Row] = attrs.field(factory=list[Row])
     hidden: list[Row] = attrs.field(factory=list[Row])
+    pending: list[Row] = attrs.field(factory=list[Row])
     messages: list[Row] = attrs.field(factory=list[Row])
     marks: list[Row] = attrs.field(factory=list[Row])
     opened: list[Row] = attrs.field(factory=list[Row])
@@ -90,8 +95,8 @@ class Batch:
             self._add_documents(write, key)
         if write.clear_through_seq or write.hides or write.marks:
             self._change_stored(write, key)
-        for message in write.messages:
-            self.messages.append(self.vault.message(message_row(key, message)))
+        if write.messages:
+            self._add_messages(write.messages, key)
         if write.turn is not None:
             row = self.vault.turn(turn_row(key, write.turn))
             (self.opened if write.opens_turn else self.closed).append(row)
@@ -103,6 +108,12 @@ class Batch:
             self.usage.append(write.usage)
         if write.tags is not None or write.past_turns or write.erases:
             self._add_rare(write, key)
+
+    def _add_messages(self, messages: Sequence[MessageRecord], key: int) -> None:
+        if not self.index.is_known(key):
+            self.pending.append((key, messages[0].seq))
+        for message in messages:
+            self.messages.append(self.vault.message(message_row(key, message)))
 
     def _add_documents(self, write: SessionWrite, key: int) -> None:
         record = write.after.record
@@ -136,9 +147,12 @@ class Batch:
         if run_rows(connection, UPDATE_SESSIONS, self.changed) != len(self.changed):
             raise MisfitError("another revision or epoch is stored")
         run_rows(connection, PUT_DOCUMENTS, self.documents)
-        run_rows(connection, CLEAR_MESSAGES, self.cleared)
+        if self.cleared:
+            self._clear(self.cleared, connection)
         run_rows(connection, HIDE_MESSAGES, self.hidden)
         run_rows(connection, INSERT_MESSAGES, self.messages)
+        if self.pending:
+            self.index.put(self.pending, connection)
         run_rows(connection, MARK_MESSAGES, self.marks)
         run_rows(connection, INSERT_TURNS, self.opened)
         if run_rows(connection, UPDATE_TURNS, self.closed) != len(self.closed):
@@ -152,6 +166,10 @@ class Batch:
         if self.erased:
             self._erase(connection)
 
+    def committed(self) -> None:
+        """All of it is."""
+        self.index.committed(self.pending, len(self.messages), [key for key, _ in self.erased])
+
     def _add_usage(self, connection: sqlite3.Connection) -> None:
         users: dict[Row, list[Row]] = {}
         days: dict[Row, list[Row]] = {}
@@ -163,10 +181,15 @@ class Batch:
         run_rows(connection, ADD_USAGE_OF_USERS, _summed(users))
         run_rows(connection, ADD_USAGE_OF_DAYS, _summed(days))
 
+    def _clear(self, ranges: list[Row], connection: sqlite3.Connection) -> None:
+        self.index.take_out(ranges, connection)
+        run_rows(connection, CLEAR_MESSAGES, ranges)
+
     def _erase(self, connection: sqlite3.Connection) -> None:
         keys = [(key,) for key, _ in self.erased]
-        ranges = [(row_id(key, 0), row_id(key, SEQ_MAX)) for key, _ in self.erased]
-        run_rows(connection, CLEAR_MESSAGES, ranges)
+        ranges: list[Row] = [(row_id(key, 0), row_id(key, SEQ_MAX)) for key, _ in self.erased]
+        self._clear(ranges, connection)
+        run_rows(connection, ERASE_PENDING, keys)
         run_rows(connection, ERASE_TURNS, ranges)
         run_rows(connection, CLEAR_TAGS, keys)
         run_rows(connection, ERASE_DOCUMENTS, keys)

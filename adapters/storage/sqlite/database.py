@@ -22,6 +22,7 @@ from . import listing, queries, usage
 from .checkpoint import CHECKPOINT_BYTES, Checkpoints
 from .connection import Connection, JobConnection
 from .files import prepare
+from .indexing import Indexing
 from .lock import FileLock
 from .maintenance import FIRST_ROWS, MOST_ROWS, Maintenance, next_slice
 from .mapping import damaged, os_error, storage_error
@@ -109,6 +110,7 @@ class Database:
             vault=self._vault,
             connect=self._connect_by,
         )
+        self.indexing = Indexing(self.writer, self._change, self._hurry)
         self.scheduled: ScheduledBackups | None = None
         self.is_open = False
 
@@ -156,6 +158,7 @@ class Database:
                     self._options.schedule, self.path, self.maintenance
                 )
                 self._start(self.scheduled.run())
+            self._index_if_due()
 
     def hurry(self) -> None:
         """Stop waiting for the lock, end maintenance: the storage is to be closed."""
@@ -181,6 +184,7 @@ class Database:
         """All in one transaction, in one hop."""
         outcomes = await self._run(self._writer_connection, partial(self._commit, writes))
         self._checkpoint_if_due()
+        self._index_if_due()
         return outcomes
 
     async def read_back(self, session_ids: Sequence[str]) -> list[StoredSession | None]:
@@ -206,7 +210,19 @@ class Database:
 
     async def list_sessions(self, query: SessionQuery) -> SessionPage:
         """A page of sessions."""
-        return await self._read(partial(listing.list_sessions, query, vault=self._vault))
+        job = partial(listing.list_sessions, query, vault=self._vault)
+        if query.text is None or not self.writer.index.is_on:
+            return await self._read(job)
+        try:
+            await self.indexing.catch_up()
+            return await self._read(job)
+        except StorageError as error:
+            if isinstance(error.__cause__, Exception):
+                self.writer.index.note(error.__cause__)
+            if not self.writer.index.is_damaged:
+                raise
+        await self.indexing.catch_up()  # it makes the index anew first
+        return await self._read(job)
 
     async def read_usage(self, query: UsageQuery) -> UsageReport:
         """The figures of days."""
@@ -259,6 +275,8 @@ class Database:
 
     async def optimize(self) -> None:
         """Tidy up between the commits."""
+        await self.indexing.catch_up()
+        await self.indexing.merge()
         await self._mapped(self.maintenance.optimize())
 
     async def backup(self, path: str | os.PathLike[str]) -> Backup:
@@ -315,6 +333,10 @@ class Database:
     def _checkpoint_if_due(self) -> None:
         if self._options.wal and self.checkpoints.is_due():
             self._start(self._checkpoint())
+
+    def _index_if_due(self) -> None:
+        if self.indexing.is_due():
+            self._start(self.indexing.run())
 
     async def _checkpoint(self) -> None:
         try:

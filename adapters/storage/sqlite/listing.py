@@ -1,10 +1,12 @@
 """Lists of sessions: a walk down the keys, bounded however many sessions there are.
 
 What names few sessions is walked: an index that gives keys, newest first. There is one of the
-sessions of a user, one of each tag, one of the messages that have all words; without any of these
-it is the table itself. Where several are given, each jumps to the key at which the others are, so
-that the rarest decides how long it takes. What is left of the conditions is asked of each session
-that is met. A page looks at EXAMINED_PER_LISTED times its limit of keys at most.
+sessions of a user and one of those of each tag; without any it is the table itself. Where several
+are given, each jumps to the key at which the others are, so that the rarest decides how long it
+takes. Of texts there is an index too (see `search`), which is read from the newest message on: it
+has the user's id as one more word, and jumping about in it costs more than what it saves. What is
+left of the conditions is asked of each session that is met. A page looks at EXAMINED_PER_LISTED
+times its limit of keys at most.
 """
 
 from __future__ import annotations
@@ -20,12 +22,13 @@ from ....actors.model import SessionPage, SessionStatus
 from ....actors.words import words_of
 from ..memory import EXAMINED_PER_LISTED
 from .mapping import is_damage
-from .rows import DOCUMENTS, SESSION, read_session
+from .rows import DOCUMENTS, SESSION, read_session, row_id
 from .schema import SEQ_BITS, SEQ_MAX
 from .sealing import NO_KEYS
+from .search import expression_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ....actors.model import SessionQuery, SessionRecord
     from .sealing import Vault
@@ -41,6 +44,9 @@ LAST_KEY = LAST_NUMBER >> SEQ_BITS
 _CHUNK = 256
 """Keys per statement at most."""
 
+_MOST_REPEATED = 64
+"""Messages of one session that are passed by; then it is cheaper to jump to the next session."""
+
 _ALL = "SELECT key FROM sessions WHERE key <= ? ORDER BY key DESC LIMIT ?"
 # The indexes alone have all of it: no damaged row is touched.
 _OF_USER = "SELECT key FROM sessions WHERE user_id = ? AND key <= ? ORDER BY key DESC LIMIT ?"
@@ -48,6 +54,11 @@ _TAGGED = (
     "SELECT session_key FROM session_tags WHERE tag = ? AND session_key <= ? "
     "ORDER BY session_key DESC LIMIT ?"
 )
+_HAS_TAG = "EXISTS (SELECT 1 FROM session_tags WHERE tag IN ({}) AND session_key = s.key)"
+_SAYING = """
+    SELECT found.rowid FROM search AS found CROSS JOIN messages AS m ON m.id = -found.rowid
+    WHERE found.search MATCH ? AND found.rowid >= ? AND m.hidden_by = 0 ORDER BY found.rowid
+"""
 _NEWEST = "SELECT seq FROM sqlite_sequence WHERE name = 'sessions'"
 _DAMAGE = (sqlite3.DatabaseError, StorageError, LookupError, TypeError, ValueError)
 
@@ -156,6 +167,9 @@ class _Walk:
 
 
 def _sources_of(query: SessionQuery, vault: Vault) -> list[Source]:
+    if query.text is not None:
+        # Alone: to jump to a key costs more here than to look at the sessions that are met.
+        return [partial(_read_saying, expression_of(words_of(query.text), query.user_id))]
     forms = map(vault.forms_of_tag, query.tags)
     sources: list[Source] = [partial(_read_tagged, each) for each in forms]
     if query.user_id is not None:
@@ -174,6 +188,37 @@ def _read_keys(
     text: str, name: str | bytes, at_most: int, count: int, connection: sqlite3.Connection
 ) -> list[int]:
     return [key for (key,) in connection.execute(text, (name, at_most, count)).fetchall()]
+
+
+def _read_saying(
+    expression: str, at_most: int, count: int, connection: sqlite3.Connection
+) -> list[int]:
+    keys: list[int] = []
+    while at_most > 0:
+        rows = connection.execute(_SAYING, (expression, -row_id(at_most, SEQ_MAX)))
+        has_more = _take_keys(rows, keys, count)
+        rows.close()
+        if not has_more or len(keys) == count:
+            break
+        at_most = keys[-1] - 1
+    return keys
+
+
+def _take_keys(rows: Iterable[Sequence[int]], keys: list[int], count: int) -> bool:
+    """The sessions of these messages, until there are enough, or one has too many of them."""
+    repeated = 0
+    for (number,) in rows:
+        key = -number >> SEQ_BITS
+        if keys and key == keys[-1]:
+            repeated += 1
+            if repeated == _MOST_REPEATED:
+                return True
+        else:
+            repeated = 0
+            keys.append(key)
+            if len(keys) == count:
+                return True
+    return False
 
 
 def _read_all(at_most: int, count: int, connection: sqlite3.Connection) -> list[int]:
@@ -213,11 +258,15 @@ def _read(
     columns = ", ".join(f"s.{name}" for name in SESSION)
     places = 1 << (len(keys) - 1).bit_length()
     conditions = [f"s.key IN ({', '.join('?' * places)})"]  # NULL is IN nothing
-    parameters: list[int | str | None] = [*keys, *[None] * (places - len(keys))]
+    parameters: list[int | str | bytes | None] = [*keys, *[None] * (places - len(keys))]
     for condition, value in _conditions_of(query):
         if value is not None:
             conditions.append(condition)
             parameters.append(nearest(value) if isinstance(value, int) else value)
+    for tag in query.tags if query.text is not None else ():
+        forms = vault.forms_of_tag(tag)
+        conditions.append(_HAS_TAG.format(", ".join("?" * len(forms))))
+        parameters.extend(forms)
     documents = ""
     if query.metadata:
         columns = ", ".join((columns, *(f"d.{name}" for name in DOCUMENTS)))
@@ -230,18 +279,8 @@ def _read(
     return [
         read_session(row)
         for row in rows
-        if (not query.metadata or _holds(vault.config_of(row), query))
-        and (query.text is None or _says(row[0], query.text, connection))
+        if not query.metadata or _holds(vault.config_of(row), query)
     ]
-
-
-def _says(key: int, text: str, connection: sqlite3.Connection) -> bool:
-    words = frozenset(words_of(text))
-    rows = connection.execute(
-        "SELECT content FROM messages WHERE id BETWEEN ? AND ? AND hidden_by = 0",
-        (key << SEQ_BITS, key << SEQ_BITS | SEQ_MAX),
-    )
-    return any(words.issubset(words_of(content)) for (content,) in rows)
 
 
 def _conditions_of(query: SessionQuery) -> tuple[tuple[str, int | str | None], ...]:
@@ -249,6 +288,7 @@ def _conditions_of(query: SessionQuery) -> tuple[tuple[str, int | str | None], .
     return (
         ("s.status = ?", None if status is None else status.value),
         ("s.status <> ?", SessionStatus.DELETED.value if status is None else None),
+        ("s.user_id = ?", query.user_id),
         ("s.provider = ?", query.provider),
         ("s.model = ?", query.model),
         ("s.updated_us >= ?", query.active_since_us),

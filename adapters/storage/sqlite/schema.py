@@ -231,6 +231,23 @@ CREATE TABLE usage_days (
 """,
 )
 
+_SEARCH = (
+    """
+CREATE TABLE search_pending (
+    session_key INTEGER PRIMARY KEY,
+    from_seq INTEGER NOT NULL
+) STRICT
+""",
+    """
+CREATE VIRTUAL TABLE search USING fts5 (
+    words, content = '', columnsize = 0, detail = none, tokenize = 'ascii'
+)
+""",
+    """
+INSERT INTO search_pending (session_key, from_seq) SELECT key, 1 FROM sessions WHERE last_seq > 0
+""",
+)
+
 _ENCRYPTION = (
     """
 CREATE TABLE encryption_keys (
@@ -255,7 +272,7 @@ STEPS = tuple(
         _SESSIONS_AND_MESSAGES,
         _PROVIDER_PURGES,
         _CLAIMS,
-        (*_TAGS_AND_USAGE, *_ENCRYPTION),
+        (*_TAGS_AND_USAGE, *_SEARCH, *_ENCRYPTION),
     )
 )
 USER_VERSION = len(STEPS)

@@ -108,6 +108,7 @@ ADD_USAGE_OF_DAYS = _add_usage("usage_days", USAGE_DAY, USAGE_DAY_NAME)
 
 ERASE_TURNS = "DELETE FROM turns WHERE id BETWEEN ? AND ?"
 """Rows of first id, last id."""
+ERASE_PENDING = "DELETE FROM search_pending WHERE session_key = ?"
 ERASE_DOCUMENTS = "DELETE FROM session_documents WHERE session_key = ?"
 ERASE_SESSIONS = "DELETE FROM sessions WHERE key = ?"
 """Rows of the session's key."""

@@ -26,6 +26,7 @@ from ....actors.model import Committed, Conflict
 from .batch import Batch, MisfitError
 from .mapping import is_failed_sync, is_of_the_place, storage_error
 from .sealing import NO_KEYS
+from .search import SearchIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,6 +51,7 @@ class Writer:
         self._last_key = 0
         self._place = place
         self._vault = vault
+        self.index = SearchIndex(is_on=vault.ring is None)
 
     def check(self) -> None:
         """Raise if writing has ended: nothing that is read back then proves anything."""
@@ -80,6 +82,7 @@ class Writer:
             "SELECT seq FROM sqlite_sequence WHERE name = 'sessions'"
         ).fetchone()
         self._last_key = row[0] if row else 0
+        self.index.start(connection)
 
     def commit(
         self, writes: Sequence[SessionWrite], connection: JobConnection
@@ -139,18 +142,20 @@ class Writer:
         _roll_back(connection)
         connection.doubt(error.__cause__ if isinstance(error.__cause__, Exception) else error)
         self.note(error)
+        self.index.note(error)
         mapped = error if isinstance(error, StorageError) else storage_error(error)
         return _copy(mapped, mapped.outcome)
 
     def _all_at_once(
         self, writes: Sequence[SessionWrite], keys: Sequence[int], connection: sqlite3.Connection
     ) -> list[WriteOutcome]:
-        rows = Batch(self._vault)
+        rows = Batch(self.index, self._vault)
         for write, key in zip(writes, keys, strict=True):
             rows.add(write, key)
         connection.execute("BEGIN IMMEDIATE")
         rows.apply(connection)
         self._commit(connection)
+        rows.committed()
         return [Committed(key) for key in keys]
 
     def _one_by_one(
@@ -164,17 +169,23 @@ class Writer:
         while True:
             connection.execute("BEGIN IMMEDIATE")
             outcomes: list[WriteOutcome] = []
-            for index, (write, key) in enumerate(zip(writes, keys, strict=True)):
-                if index in damaged:
-                    outcomes.append(damaged[index])
+            batches: list[Batch] = []
+            for place, (write, key) in enumerate(zip(writes, keys, strict=True)):
+                if place in damaged:
+                    outcomes.append(damaged[place])
                     continue
-                outcome = _try_one(Batch(self._vault), write, key, connection)
+                rows = Batch(self.index, self._vault)
+                outcome = _try_one(rows, write, key, connection)
                 if isinstance(outcome, StorageError) and outcome.code == "corrupt":
-                    damaged[index] = outcome
+                    damaged[place] = outcome
                     break
                 outcomes.append(outcome)
+                if isinstance(outcome, Committed):
+                    batches.append(rows)
             else:
                 self._commit(connection)
+                for rows in batches:
+                    rows.committed()
                 return outcomes
             _roll_back(connection)
 
@@ -213,6 +224,7 @@ def _try_one(
         if is_of_the_place(error):
             raise
         connection.execute("ROLLBACK TO one")
+        rows.index.note(error)
         outcome = _verdict(write, error, connection)
     connection.execute("RELEASE one")
     return outcome
