@@ -43,6 +43,14 @@ def sqlite_without_wal(path: Path) -> ISessionStorage:
     return SQLiteSessionStorage(path, enable_wal=False, synchronous="OFF")
 
 
+def encrypted(path: Path) -> ISessionStorage:
+    return SQLiteSessionStorage(path, synchronous="OFF", encryption_key=bytes(range(32)))
+
+
+def sqlcipher(path: Path) -> ISessionStorage:
+    return SQLiteSessionStorage(path, synchronous="OFF", sqlcipher_key=bytes(range(32)))
+
+
 def faulty_memory(path: Path) -> ISessionStorage:
     return FaultyStorage(memory(path))
 
@@ -55,6 +63,8 @@ DURABLE: dict[str, Callable[[Path], ISessionStorage]] = {
     "sqlite": sqlite,
     "sqlite_without_wal": sqlite_without_wal,
     "faulty_sqlite": faulty_sqlite,
+    "encrypted": encrypted,
+    "sqlcipher": sqlcipher,
     "json_lines": json_lines,
 }
 ALL: dict[str, Callable[[Path], ISessionStorage]] = {

@@ -291,7 +291,7 @@ class StoresHalfWhenCancelled(Good):
         outcomes = await super().commit([attrs.evolve(one, messages=()) for one in writes])
         await anyio.sleep(0.0003)
         for write, outcome in zip(writes, outcomes, strict=True):
-            if isinstance(outcome, Committed):
+            if isinstance(outcome, Committed) and outcome.key in self._entries:
                 self._entries[outcome.key].messages.extend(write.messages)
         return outcomes
 

@@ -206,7 +206,8 @@ async def walk(
         after, before = page.next_key, query.before_key
         if after is None:
             return pages
-        expect("a next_key that is below before_key", before is None or after < before, page)
+        goes_on = after >= 0 and (before is None or after < before)
+        expect("a next_key below before_key, not below 0", goes_on, page)
         query = attrs.evolve(query, before_key=after)
         if between is not None:
             await between(len(pages))

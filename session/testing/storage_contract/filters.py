@@ -258,6 +258,22 @@ async def a_walk_that_finds_nothing_comes_to_its_end(storage: ISessionStorage) -
     expect_equal("the list of nobody", await listed(storage, 1, user_id="nobody"), [])
 
 
+@part.opened(promises.NEXT_KEY)
+async def a_walk_goes_on_though_what_it_has_shown_is_erased(storage: ISessionStorage) -> None:
+    await storage.commit([new(f"s{number}") for number in range(9)])
+    found: list[str] = []
+    query: SessionQuery | None = SessionQuery(limit=2)
+    while query is not None:
+        page = await storage.list_sessions(query)
+        expect("a walk that comes to its end", len(found) < 10, found)
+        found += ids_of(page.records)
+        shown = await storage.load(ids_of(page.records))
+        await storage.commit([change(one, erases=True) for one in shown if one is not None])
+        after = page.next_key
+        query = None if after is None else attrs.evolve(query, before_key=after)
+    expect_equal("the list", found, [f"s{number}" for number in reversed(range(9))])
+
+
 @part.opened(promises.O_LIMIT)
 async def a_walk_goes_on_while_sessions_are_made_and_erased(storage: ISessionStorage) -> None:
     """Those that are there from its beginning to its end are found once; new ones are not."""

@@ -178,8 +178,8 @@ async def usage_of_one_user_is_nobody_elses(storage: ISessionStorage) -> None:
     for stranger in ("nobody", "a%", "*", "anN"):
         report = await storage.read_usage(attrs.evolve(_EVERY, user_id=stranger))
         expect_equal(f"the usage of {stranger!r}", report, UsageReport())
-    [total] = await days_of(storage)
-    expect_equal("the tokens of all", total.input_tokens, sum(range(1, len(names) + 1)))
+    total = [one.input_tokens for one in await days_of(storage)]
+    expect_equal("the tokens of all", total, [sum(range(1, len(names) + 1))])
 
 
 @part.opened(promises.FAILS_ALONE)
@@ -206,13 +206,12 @@ async def usage_is_kept_under_every_text_and_with_large_numbers(storage: ISessio
     for number, text in enumerate(TEXTS):
         await use(storage, f"s{number}", usage(provider=text, model=text, sessions=number + 1))
     found = {(one.provider, one.model): one.sessions for one in await days_of(storage)}
-    expected = {(text, text): number for number, text in enumerate(TEXTS, 1)}
-    expect_equal("the sessions of each", found, expected)
+    counts = {(text, text): number for number, text in enumerate(TEXTS, 1)}
+    expect_equal("the sessions of each", found, counts)
     large = usage(day=7, input_tokens=2**63 - 2, response_us=2**62)
     await use(storage, "large", large, usage(day=7, input_tokens=1, response_us=2**61))
-    [one] = await days_of(storage, first_day=7, last_day=7)
-    expect_equal("the tokens", one.input_tokens, 2**63 - 1)
-    expect_equal("the response time", one.response_us, 2**62 + 2**61)
+    expected = [usage(day=7, user_id="", input_tokens=2**63 - 1, response_us=2**62 + 2**61)]
+    expect_equal("the day", await days_of(storage, first_day=7, last_day=7), expected)
 
 
 @part.opened(promises.USAGE_SUMS)
@@ -329,12 +328,12 @@ async def erasing_a_user_takes_out_many_days(storage: ISessionStorage) -> None:
             new(f"s{number}"),
             usage=usage(day=number // 2, user_id=("ann", "bob")[number % 2], input_tokens=number),
         )
-        for number in range(1600)
+        for number in range(400)
     ]
     await storage.commit(creations)
     await storage.erase_user("ann")
     found = [(one.day, one.input_tokens) for one in await days_of(storage)]
-    expect_equal("the days", found, [(day, 2 * day + 1) for day in range(800)])
+    expect_equal("the days", found, [(day, 2 * day + 1) for day in range(200)])
 
 
 @part.opened(promises.ERASED_FROM_SUMS)
