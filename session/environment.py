@@ -79,6 +79,10 @@ _STORAGE_WHAT: Final = {
     "backup_directory": "where; default: beside the file",
     "backup_keep": "so many of them",
     "backup_interval_hours": "so often",
+    "encryption_keys": "ID=KEY ID=KEY: encrypt contents with the last one; 32 bytes in base64",
+    "encryption_key_id": "which of encryption_keys encrypts",
+    "encryption_key": "a single one instead",
+    "sqlcipher_key": "encrypt the whole file",
 }
 _CLEANUP: Final = (
     ("archive_after_days", "number", "off", "archive sessions that are inactive for so long"),

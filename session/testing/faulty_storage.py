@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from langswarm.core.session.actors.ports import (
         Backup,
+        KeyRotation,
         StorageHealth,
         Verification,
         WriteOutcome,
@@ -86,6 +87,7 @@ POSSIBLE_FAULTS: Final = {
     "optimize": _EVERYWHERE,
     "backup": _EVERYWHERE,
     "verify": _EVERYWHERE,
+    "rotate_keys": _EVERYWHERE,
 }
 """By method, in what ways a call can fail."""
 
@@ -106,6 +108,7 @@ class FaultyStorage(ISessionStorage):
 
     def __init__(self, inner: ISessionStorage, *, slow_seconds: float = 1.0) -> None:
         self.inner = inner
+        self.searches_text = inner.searches_text
         self.slow_seconds = slow_seconds
         self._calls: Counter[str] = Counter()
         self._plan: dict[tuple[str, int], Fault] = {}
@@ -219,6 +222,9 @@ class FaultyStorage(ISessionStorage):
 
     async def verify(self) -> Verification:
         return await self._pass_on("verify", self.inner.verify)
+
+    async def rotate_keys(self) -> KeyRotation:
+        return await self._pass_on("rotate_keys", self.inner.rotate_keys)
 
     # ------------------------------------------------------------ inside
 

@@ -47,10 +47,6 @@ def encrypted(path: Path) -> ISessionStorage:
     return SQLiteSessionStorage(path, synchronous="OFF", encryption_key=bytes(range(32)))
 
 
-def sqlcipher(path: Path) -> ISessionStorage:
-    return SQLiteSessionStorage(path, synchronous="OFF", sqlcipher_key=bytes(range(32)))
-
-
 def faulty_memory(path: Path) -> ISessionStorage:
     return FaultyStorage(memory(path))
 
@@ -64,7 +60,6 @@ DURABLE: dict[str, Callable[[Path], ISessionStorage]] = {
     "sqlite_without_wal": sqlite_without_wal,
     "faulty_sqlite": faulty_sqlite,
     "encrypted": encrypted,
-    "sqlcipher": sqlcipher,
     "json_lines": json_lines,
 }
 ALL: dict[str, Callable[[Path], ISessionStorage]] = {

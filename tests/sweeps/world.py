@@ -25,7 +25,7 @@ from langswarm.core.session import (
     SessionMessage,
     create_session_manager,
 )
-from langswarm.core.session.interfaces import Backup, Verification
+from langswarm.core.session.interfaces import Backup, KeyRotation, Verification
 from langswarm.core.session.testing import (
     ScriptedProvider,
     ScriptedTurn,
@@ -66,6 +66,12 @@ class Storage(SimulatedStorage):
     async def verify(self) -> Verification:
         await self._enter("verify")
         return Verification()
+
+    async def rotate_keys(self) -> KeyRotation:
+        await self._enter("rotate_keys")
+        return KeyRotation(
+            key_id="a", records=0, unreadable=0, keys_in_use=("a",), plain_remains=False
+        )
 
 
 class Middleware(ISessionMiddleware):

@@ -50,6 +50,23 @@ def read_key(value: object, name: str) -> bytes:
     return key
 
 
+@hides_arguments
+def keys_in(text: str) -> dict[str, str]:
+    """The keys by id in a text as `2026-01=KEY 2026-07=KEY`, each KEY in base64.
+
+    Raises ConfigurationError, which shows none of it.
+    """
+    keys: dict[str, str] = {}
+    for part in text.split():
+        key_id, sign, key = part.partition("=")
+        if not sign or not key or key_id in keys:
+            raise ConfigurationError(
+                "encryption_keys as a text is ID=KEY, separated by spaces, each id once"
+            )
+        keys[key_id] = key
+    return keys
+
+
 def _bytes_of(value: object, name: str) -> bytes:
     if isinstance(value, bytes | bytearray):
         return bytes(value)

@@ -100,7 +100,8 @@ class SQLiteSessionStorage(ISessionStorage):
     `encryption_keys`, `encryption_key_id`, `encryption_key`
         Encrypt contents record by record: keys by id, each 32 random bytes or their base64, and
         the id of the one that encrypts (default: the last one). `encryption_key` alone is a key of
-        the id "main". Text search is off then. Needs `cryptography`.
+        the id "main". As one text, keys are written ID=KEY and separated by spaces. Text search is
+        off then. Needs `cryptography`.
     `sqlcipher_key`
         Encrypt the whole file, with one key as above. Needs `sqlcipher3`.
     """
@@ -121,7 +122,7 @@ class SQLiteSessionStorage(ISessionStorage):
         backup_directory: str | os.PathLike[str] | None = None,
         backup_keep: int = 7,
         backup_interval_hours: float = 24.0,
-        encryption_keys: Mapping[str, bytes | str] | None = None,
+        encryption_keys: Mapping[str, bytes | str] | str | None = None,
         encryption_key_id: str | None = None,
         encryption_key: bytes | str | None = None,
         sqlcipher_key: bytes | str | None = None,
@@ -330,7 +331,7 @@ def _check_path(db_path: str | os.PathLike[str]) -> str:
 
 
 def _ring_of(
-    keys: Mapping[str, bytes | str] | None, key_id: str | None, key: bytes | str | None
+    keys: Mapping[str, bytes | str] | str | None, key_id: str | None, key: bytes | str | None
 ) -> KeyRing | None:
     if keys is None and key is None:
         if key_id is not None:
@@ -339,8 +340,10 @@ def _ring_of(
     if keys is not None and key is not None:
         raise ConfigurationError("give encryption_key or encryption_keys, not both")
     from ..encryption import KeyRing  # noqa: PLC0415 - most have none
-    from ..encryption.keys import SINGLE_KEY_ID  # noqa: PLC0415
+    from ..encryption.keys import SINGLE_KEY_ID, keys_in  # noqa: PLC0415
 
+    if isinstance(keys, str):
+        keys = keys_in(keys)
     return KeyRing({SINGLE_KEY_ID: key} if keys is None else keys, key_id)
 
 
