@@ -8,6 +8,7 @@ Markdown files. A test compares the committed text with what this would write.
 
 from __future__ import annotations
 
+import inspect
 import re
 from enum import Enum
 from pathlib import Path
@@ -16,6 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 from langswarm.core.session.actors.limits import Limits
 from langswarm.core.session.actors.stages import PHASES, TRANSITIONS
+from langswarm.core.session.cli.app import app
+from langswarm.core.session.environment import settings
+from langswarm.core.session.presets import PRESETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -100,7 +104,74 @@ def limits() -> str:
     return table(("Keyword", "Unit", "Default", "What it bounds, and what happens beyond"), rows)
 
 
-PARTS: dict[str, Callable[[], str]] = {"turn": turn, "actor": actor, "limits": limits}
+def variables() -> str:
+    """Every variable with its type, default and meaning."""
+    rows = (
+        (
+            f"`{each.variable}`",
+            " or ".join(f"`{choice}`" for choice in each.choices) or each.kind,
+            each.default or "-",
+            each.what,
+        )
+        for each in settings()
+    )
+    return table(("Variable", "Value", "Default", "What it sets"), rows)
+
+
+def _preset(name: str) -> str:
+    rows = ((each.feature, f"`{each.name}`", f"`{each}`") for each in PRESETS[name])
+    return table(("The guide's words", "Piece", "Value"), rows)
+
+
+def development() -> str:
+    """What this preset switches on."""
+    return _preset("development")
+
+
+def production() -> str:
+    """What this preset switches on."""
+    return _preset("production")
+
+
+_ARGUMENT = re.compile(r"^    (\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
+
+
+def commands() -> str:
+    """Every command: what it does, its arguments and options."""
+    return "\n\n".join(_command(name) for name in app if not name.startswith(("-", "_")))
+
+
+def _command(name: str) -> str:
+    command = app[name]
+    text, _, arguments = (inspect.getdoc(command.default_command) or "").partition("\nArgs:\n")
+    told = {key: " ".join(what.split()) for key, what in _ARGUMENT.findall(arguments)}
+    options = command.assemble_argument_collection()
+    usage = " ".join([*(each.names[0] for each in options if each.required), "[OPTIONS]"])
+    rows = (
+        (
+            f"`{each.names[0]}`",
+            "needed" if each.required else _default(each.field_info.default),
+            told[each.field_info.name].replace("|", "\\|"),
+        )
+        for each in options
+    )
+    head = ("Argument", "Default", "Meaning")
+    return f"### {name}\n\n`langswarm-session {name} {usage}`\n\n{text}\n{table(head, rows)}"
+
+
+def _default(value: Any) -> str:
+    return "-" if value in {None, False, ()} else f"`{value}`"
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "turn": turn,
+    "actor": actor,
+    "limits": limits,
+    "variables": variables,
+    "development": development,
+    "production": production,
+    "commands": commands,
+}
 
 
 def made_anew(text: str) -> str:
