@@ -124,6 +124,14 @@ class UserSessions:
         """As `manager.delete_sessions`."""
         return await self._manager.delete_sessions(session_ids, user_id=self._user_id)
 
+    async def import_conversation(self, data: Mapping[str, Any] | str | bytes) -> Session:
+        """As `manager.import_conversation`; whosever it was, it becomes this user's."""
+        return await self._manager.import_conversation(data, user_id=self._user_id)
+
+    async def erase_user(self) -> int:
+        """As `manager.erase_user`: everything of this user is removed for good."""
+        return await self._manager.erase_user(self._user_id)
+
     async def get_analytics(
         self,
         start_date: datetime | date | None = None,

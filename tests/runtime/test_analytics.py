@@ -52,9 +52,9 @@ def by_day(analytics: SessionAnalytics, name: str) -> list[Any]:
     return [getattr(each, name) for each in analytics.daily]
 
 
-async def test_figures_of_a_session_have_the_95th_percentile(memory: Store) -> None:
+async def test_figures_of_a_session_have_the_95th_percentile(store: Store) -> None:
     """Of completed turns, rounded up to a class; it survives eviction and restart."""
-    manager = memory.manager(Echo(), idle_seconds=0.0)
+    manager = store.manager(Echo(), idle_seconds=0.0)
     clock = Clock(manager)
     async with manager:
         session = await new_session(manager, session_id="s")
@@ -68,16 +68,16 @@ async def test_figures_of_a_session_have_the_95th_percentile(memory: Store) -> N
         for _ in range(2):
             await session.send_message("x")
         assert (await session.get_metrics()).p95_response_time_ms == 1_500.0
-    async with memory.manager(Echo()) as manager:
+    async with store.manager(Echo()) as manager:
         metrics = await (await manager.get_session("s")).get_metrics()
         assert metrics.p95_response_time_ms == 1_500.0
         assert metrics.total_messages == 204
 
 
-async def test_days_count_what_happened_on_them(memory: Store) -> None:
+async def test_days_count_what_happened_on_them(store: Store) -> None:
     provider = Echo()
     provider.failing = {"bad"}
-    manager = memory.manager(provider)
+    manager = store.manager(provider)
     clock = Clock(manager)
     async with manager:
         ada = await manager.create_session("ada", "openai", "gpt-4", session_id="a")
@@ -110,12 +110,12 @@ async def test_days_count_what_happened_on_them(memory: Store) -> None:
         assert 0 < analytics.avg_response_time_ms < 1
         part = await manager.get_analytics(day(1), day(2))
         assert (part.total_sessions, part.total_messages) == (1, 6)
-    async with memory.manager(provider) as manager:
+    async with store.manager(provider) as manager:
         assert await manager.get_analytics(day(0), day(4)) == analytics
 
 
-async def test_the_totals_are_the_sum_of_the_days(memory: Store) -> None:
-    manager = memory.manager(Echo())
+async def test_the_totals_are_the_sum_of_the_days(store: Store) -> None:
+    manager = store.manager(Echo())
     clock = Clock(manager)
     async with manager:
         for number in range(6):
@@ -129,13 +129,13 @@ async def test_the_totals_are_the_sum_of_the_days(memory: Store) -> None:
         assert analytics.active_users == 2
 
 
-async def test_tokens_are_counted_however_a_turn_ends(memory: Store) -> None:
+async def test_tokens_are_counted_however_a_turn_ends(store: Store) -> None:
     down = ProviderError("planted", code="overloaded")
     play = Play(
         [TextDelta("x"), Completed(input_tokens=10, output_tokens=3)],
         [down],
     )
-    async with memory.manager(play) as manager:
+    async with store.manager(play) as manager:
         session = await new_session(manager)
         await session.send_message("x")
         await outcome(session.submit("x"))
@@ -144,8 +144,8 @@ async def test_tokens_are_counted_however_a_turn_ends(memory: Store) -> None:
         assert (analytics.total_tokens, analytics.failed_turns) == (13, 1)
 
 
-async def test_figures_of_one_user_are_his_alone(memory: Store) -> None:
-    async with memory.manager(Echo()) as manager:
+async def test_figures_of_one_user_are_his_alone(store: Store) -> None:
+    async with store.manager(Echo()) as manager:
         for user, turns in (("ada", 1), ("bob", 3)):
             session = await new_session(manager, user)
             for _ in range(turns):
@@ -160,8 +160,8 @@ async def test_figures_of_one_user_are_his_alone(memory: Store) -> None:
         )
 
 
-async def test_deleting_does_not_lower_them(memory: Store) -> None:
-    async with memory.manager(Echo()) as manager:
+async def test_deleting_does_not_lower_them(store: Store) -> None:
+    async with store.manager(Echo()) as manager:
         session = await new_session(manager)
         await session.send_message("x")
         before = await manager.get_analytics()
@@ -170,8 +170,8 @@ async def test_deleting_does_not_lower_them(memory: Store) -> None:
         assert await manager.get_analytics() == before
 
 
-async def test_the_default_is_the_last_30_days(memory: Store) -> None:
-    manager = memory.manager(Echo())
+async def test_the_default_is_the_last_30_days(store: Store) -> None:
+    manager = store.manager(Echo())
     clock = Clock(manager)
     async with manager:
         await new_session(manager)
@@ -187,9 +187,9 @@ async def test_the_default_is_the_last_30_days(memory: Store) -> None:
         assert (await manager.get_analytics(day(0))).end_day == day(30)
 
 
-async def test_a_moment_stands_for_its_whole_day_in_utc(memory: Store) -> None:
+async def test_a_moment_stands_for_its_whole_day_in_utc(store: Store) -> None:
     """Aware, naive (local time) or a date: the days that they are in count as wholes."""
-    manager = memory.manager(Echo())
+    manager = store.manager(Echo())
     clock = Clock(manager)
     async with manager:
         clock.set(day(0), hour=1)
@@ -225,8 +225,8 @@ async def test_a_range_is_checked_and_bounded() -> None:
             await manager.get_analytics(user_id="")
 
 
-async def test_they_cannot_be_changed(memory: Store) -> None:
-    async with memory.manager(Echo()) as manager:
+async def test_they_cannot_be_changed(store: Store) -> None:
+    async with store.manager(Echo()) as manager:
         analytics = await manager.get_analytics()
         with pytest.raises(AttributeError):
             analytics.total_sessions = 5  # type: ignore[misc]

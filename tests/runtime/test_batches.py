@@ -38,9 +38,9 @@ def told(results: list[BatchResult]) -> list[tuple[str, str]]:
     ]
 
 
-async def test_one_result_each_in_the_order_of_the_ids(memory: Store) -> None:
+async def test_one_result_each_in_the_order_of_the_ids(store: Store) -> None:
     """Unknown and deleted ids fail alone; an id given twice is done once and told twice."""
-    async with memory.manager(Echo()) as manager:
+    async with store.manager(Echo()) as manager:
         for name in "abcd":
             await new_session(manager, session_id=name)
         await (await manager.get_session("c")).delete()
@@ -58,8 +58,8 @@ async def test_one_result_each_in_the_order_of_the_ids(memory: Store) -> None:
         assert told(await manager.archive_sessions(name for name in "b")) == [("b", "done")]
 
 
-async def test_what_was_done_is_stored(memory: Store) -> None:
-    async with memory.manager(Echo()) as manager:
+async def test_what_was_done_is_stored(store: Store) -> None:
+    async with store.manager(Echo()) as manager:
         for name in "abc":
             await new_session(manager, session_id=name, session_config={"name": name})
         changes = {"tags": ["batch"], "name": None}
@@ -69,14 +69,14 @@ async def test_what_was_done_is_stored(memory: Store) -> None:
         ]
         assert told(await manager.delete_sessions(["c", "b"])) == [("c", "done"), ("b", "done")]
         assert told(await manager.delete_sessions(["c"])) == [("c", "SessionNotFoundError")]
-    async with memory.manager(Echo()) as manager:
+    async with store.manager(Echo()) as manager:
         [left] = await manager.search_sessions(tags=["batch"])
         assert left.session_id == "a"
         assert await left.get_config() == {"tags": ["batch"]}
 
 
-async def test_handles_show_what_a_batch_did(memory: Store) -> None:
-    async with memory.manager(Echo(), idle_seconds=0.0) as manager:
+async def test_handles_show_what_a_batch_did(store: Store) -> None:
+    async with store.manager(Echo(), idle_seconds=0.0) as manager:
         session = await new_session(manager, session_id="s")
         await manager.archive_sessions(["s"])
         assert session.status == "archived"
@@ -88,8 +88,8 @@ async def test_handles_show_what_a_batch_did(memory: Store) -> None:
             await session.get_messages()
 
 
-async def test_with_an_owner_sessions_of_others_are_not_found_nor_touched(memory: Store) -> None:
-    async with memory.manager(Echo()) as manager:
+async def test_with_an_owner_sessions_of_others_are_not_found_nor_touched(store: Store) -> None:
+    async with store.manager(Echo()) as manager:
         await new_session(manager, "ada", session_id="a")
         foreign = await new_session(manager, "bob", session_id="b")
         await foreign.update_context({"k": 1})
@@ -139,10 +139,10 @@ async def test_ids_that_are_none_are_refused_and_nothing_is_done(ids: object) ->
         assert session._record.revision == 1
 
 
-async def test_a_running_turn_is_waited_for_and_holds_up_only_its_result(memory: Store) -> None:
+async def test_a_running_turn_is_waited_for_and_holds_up_only_its_result(store: Store) -> None:
     provider = Echo()
     gate = provider.hold("slow")
-    async with memory.manager(provider) as manager:
+    async with store.manager(provider) as manager:
         for name in ("s", "other"):
             await new_session(manager, session_id=name)
         session = await manager.get_session("s")
@@ -166,11 +166,11 @@ async def test_a_running_turn_is_waited_for_and_holds_up_only_its_result(memory:
         assert (await outcome(ticket)).content == "answer to slow"
 
 
-async def test_a_cancelled_caller_takes_along_what_has_not_begun(memory: Store) -> None:
+async def test_a_cancelled_caller_takes_along_what_has_not_begun(store: Store) -> None:
     """Each session is done or not at all, and none of them later (G9)."""
     provider = Echo()
     gates = [provider.hold(text) for text in ("one", "two")]
-    async with memory.manager(provider) as manager:
+    async with store.manager(provider) as manager:
         sessions = [await new_session(manager, session_id=name) for name in ("a", "b", "free")]
         tickets = [sessions[0].submit("one"), sessions[1].submit("two")]
         for gate in gates:
@@ -190,10 +190,10 @@ async def test_a_cancelled_caller_takes_along_what_has_not_begun(memory: Store) 
         await sessions[0].send_message("goes on")
 
 
-async def test_overload_of_one_session_is_its_own(memory: Store) -> None:
+async def test_overload_of_one_session_is_its_own(store: Store) -> None:
     provider = Echo()
     gate = provider.hold("slow")
-    async with memory.manager(provider, mailbox_size=1) as manager:
+    async with store.manager(provider, mailbox_size=1) as manager:
         for name in ("full", "free"):
             await new_session(manager, session_id=name)
         session = await manager.get_session("full")
@@ -253,9 +253,9 @@ class Archiving(ISessionMiddleware):
         return message
 
 
-async def test_a_guest_that_names_its_own_session_is_told_and_does_not_hang(memory: Store) -> None:
+async def test_a_guest_that_names_its_own_session_is_told_and_does_not_hang(store: Store) -> None:
     middleware = Archiving()
-    async with memory.manager(Echo(), middleware=[middleware]) as manager:
+    async with store.manager(Echo(), middleware=[middleware]) as manager:
         middleware.manager = manager
         await new_session(manager, session_id="other")
         session = await new_session(manager, session_id="s")

@@ -38,6 +38,11 @@ async def _create(view: UserSessions, _: str) -> Session:
     return await view.create_session("mock", "m", session_config={"tags": ["secret"]})
 
 
+async def _import(view: UserSessions, _: str) -> Session:
+    session = await view.create_session("mock", "m")
+    return await view.import_conversation(await session.export_conversation())
+
+
 async def _next_event(view: UserSessions, session_id: str) -> object:
     events = view.session_events(session_id=session_id)
     with anyio.move_on_after(0):
@@ -49,15 +54,18 @@ CALLS: dict[str, Callable[[UserSessions, str], Awaitable[Any]]] = {
     "archive_sessions": lambda view, name: view.archive_sessions([name]),
     "create_session": _create,
     "delete_sessions": lambda view, name: view.delete_sessions([name]),
+    "erase_user": lambda view, _: view.erase_user(),
     "get_analytics": lambda view, _: view.get_analytics(),
     "get_session": lambda view, name: view.get_session(name),
     "get_user_sessions": lambda view, _: view.get_user_sessions(),
+    "import_conversation": _import,
     "search_sessions": lambda view, _: view.search_sessions(text="secret"),
     "session_events": _next_event,
     "update_sessions": lambda view, name: view.update_sessions([name], {"name": "mine"}),
 }
 """Every method of the view, called with the id of a session."""
 
+MAKES_SESSIONS = {"create_session": 1, "import_conversation": 2}
 TAKES_IDS = ("archive_sessions", "delete_sessions", "get_session", "update_sessions")
 
 
@@ -72,7 +80,7 @@ def test_every_method_of_the_view_is_tried() -> None:
     for name in methods:
         mine = list(inspect.signature(getattr(UserSessions, name)).parameters)
         theirs = list(inspect.signature(getattr(Manager, name)).parameters)
-        not_taken = {"user_id", "session_id"} if name == "create_session" else {"user_id"}
+        not_taken = {"user_id", "session_id"} if name in MAKES_SESSIONS else {"user_id"}
         assert mine == [parameter for parameter in theirs if parameter not in not_taken], name
 
 
@@ -109,8 +117,8 @@ async def refusal(call: Awaitable[Any]) -> object:
 
 
 @pytest.mark.parametrize("name", sorted(CALLS))
-async def test_a_foreign_session_is_neither_seen_nor_changed(memory: Store, name: str) -> None:
-    async with memory.manager(Echo()) as manager:
+async def test_a_foreign_session_is_neither_seen_nor_changed(store: Store, name: str) -> None:
+    async with store.manager(Echo()) as manager:
         foreign = await bobs(manager)
         before = await facts(foreign)
         outcome = await refusal(CALLS[name](manager.for_user("ada"), foreign.session_id))
@@ -121,15 +129,15 @@ async def test_a_foreign_session_is_neither_seen_nor_changed(memory: Store, name
             assert outcome == []
         assert await facts(foreign) == before
         analytics = await manager.for_user("ada").get_analytics()
-        assert analytics.total_sessions == int(name == "create_session")
+        assert analytics.total_sessions == MAKES_SESSIONS.get(name, 0)
 
 
 @pytest.mark.parametrize("name", TAKES_IDS)
 async def test_foreign_deleted_and_unknown_ids_are_told_apart_by_nothing(
-    memory: Store, name: str
+    store: Store, name: str
 ) -> None:
     """The same error, attribute by attribute: no id tells whether it is in use (no oracle)."""
-    async with memory.manager(Echo()) as manager:
+    async with store.manager(Echo()) as manager:
         view = manager.for_user("ada")
         foreign, archived = await bobs(manager), await bobs(manager)
         await archived.archive()
@@ -192,8 +200,8 @@ async def test_a_refusal_costs_the_same_work_whatever_the_id_is_of(name: str) ->
         del live, evicted
 
 
-async def test_a_view_shows_all_that_is_its_users_own(memory: Store) -> None:
-    async with memory.manager(Echo()) as manager:
+async def test_a_view_shows_all_that_is_its_users_own(store: Store) -> None:
+    async with store.manager(Echo()) as manager:
         await bobs(manager)
         view = manager.for_user("ada")
         session = await view.create_session(
@@ -233,8 +241,21 @@ async def test_a_view_shows_all_that_is_its_users_own(memory: Store) -> None:
         assert repr(view) == "<UserSessions 'ada'>"
 
 
-async def test_a_view_takes_no_cursor_of_another_user(memory: Store) -> None:
-    async with memory.manager(Echo()) as manager:
+async def test_a_view_makes_what_it_imports_its_users_own(store: Store) -> None:
+    """And erases its user alone."""
+    async with store.manager(Echo()) as manager:
+        foreign = await bobs(manager)
+        data = await foreign.export_conversation()
+        view = manager.for_user("ada")
+        mine = await view.import_conversation(data)
+        assert (mine.user_id, mine.session_id == foreign.session_id) == ("ada", False)
+        assert await view.erase_user() == 1
+        assert await view.get_user_sessions() == []
+        assert SECRET in await contents(foreign)
+
+
+async def test_a_view_takes_no_cursor_of_another_user(store: Store) -> None:
+    async with store.manager(Echo()) as manager:
         for user in ("ada", "bob"):
             for _ in range(3):
                 await new_session(manager, user)
@@ -250,11 +271,11 @@ async def test_a_view_needs_a_user(user_id: Any) -> None:
             manager.for_user(user_id)
 
 
-async def test_users_whose_names_are_alike_are_others(memory: Store) -> None:
+async def test_users_whose_names_are_alike_are_others(store: Store) -> None:
     """No pattern, no case, no normal form, no blank, no end of text makes two of them one."""
     names = ["ada", "Ada", "ada ", " ada", "ada\0", "ada\0x", "a%", "%", "_da", "ad*", "ａda"]
     names += ["é", "e\u0301", "user:ada", "ada'--", "ada/1"]
-    async with memory.manager(Echo()) as manager:
+    async with store.manager(Echo()) as manager:
         for name in names:
             await manager.for_user(name).create_session("mock", "m", idempotency_key="k")
         for name in names:
@@ -264,7 +285,7 @@ async def test_users_whose_names_are_alike_are_others(memory: Store) -> None:
 
 
 async def test_ids_are_128_bits_of_the_systems_randomness(
-    memory: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every id that the runtime makes: all of its bits come from os.urandom."""
     asked: list[int] = []
@@ -274,7 +295,7 @@ async def test_ids_are_128_bits_of_the_systems_randomness(
         asked.append(size)
         return urandom(size)
 
-    async with memory.manager(Echo()) as manager:
+    async with store.manager(Echo()) as manager:
         monkeypatch.setattr(os, "urandom", counted)
         session = await new_session(manager, "ada")
         mine = await manager.for_user("ada").create_session("mock", "m")
@@ -291,9 +312,9 @@ async def test_ids_are_128_bits_of_the_systems_randomness(
         assert (await new_session(manager)).session_id == "ab" * 16
 
 
-async def test_the_id_of_a_creation_under_a_key_is_its_users_alone(memory: Store) -> None:
+async def test_the_id_of_a_creation_under_a_key_is_its_users_alone(store: Store) -> None:
     """The same key of another user is another session."""
-    async with memory.manager(Echo()) as manager:
+    async with store.manager(Echo()) as manager:
         made = {
             (
                 await manager.for_user(user).create_session("mock", "m", idempotency_key=key)

@@ -46,8 +46,8 @@ async def create(manager: SessionManager, count: int, user_id: str = "ada") -> l
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 8, 100])
-async def test_pages_together_are_the_list_each_session_once(memory: Store, limit: int) -> None:
-    async with memory.manager(Echo()) as manager:
+async def test_pages_together_are_the_list_each_session_once(store: Store, limit: int) -> None:
+    async with store.manager(Echo()) as manager:
         mine = await create(manager, 7)
         await create(manager, 3, "bob")
         found = await pages(manager, limit)
@@ -55,14 +55,14 @@ async def test_pages_together_are_the_list_each_session_once(memory: Store, limi
         assert all(len(page) == limit for page in found[:-1])
 
 
-async def test_a_cursor_holds_after_a_restart_and_beside_changes(memory: Store) -> None:
+async def test_a_cursor_holds_after_a_restart_and_beside_changes(store: Store) -> None:
     """What is created meanwhile is not in what follows, what is deleted is gone, none is twice."""
-    async with memory.manager(Echo()) as manager:
+    async with store.manager(Echo()) as manager:
         mine = await create(manager, 6)
         first = await manager.get_user_sessions("ada", limit=2)
         assert isinstance(first, SessionList)
         assert ids(first) == mine[:2]
-    async with memory.manager(Echo()) as manager:
+    async with store.manager(Echo()) as manager:
         await new_session(manager, "ada", session_id="newer")
         await (await manager.get_session(mine[1])).delete()
         await (await manager.get_session(mine[3])).delete()
@@ -71,8 +71,8 @@ async def test_a_cursor_holds_after_a_restart_and_beside_changes(memory: Store) 
         assert rest.next_cursor is None
 
 
-async def test_page_size_bounds_a_list_that_asks_for_all(memory: Store) -> None:
-    async with memory.manager(Echo(), page_size=2) as manager:
+async def test_page_size_bounds_a_list_that_asks_for_all(store: Store) -> None:
+    async with store.manager(Echo(), page_size=2) as manager:
         mine = await create(manager, 5)
         for limit in (None, 100):
             first = await manager.get_user_sessions("ada", limit=limit)
@@ -80,8 +80,8 @@ async def test_page_size_bounds_a_list_that_asks_for_all(memory: Store) -> None:
             assert first.next_cursor is not None
 
 
-async def test_no_limit_at_all_lists_nothing_and_stays_where_it_was(memory: Store) -> None:
-    async with memory.manager(Echo()) as manager:
+async def test_no_limit_at_all_lists_nothing_and_stays_where_it_was(store: Store) -> None:
+    async with store.manager(Echo()) as manager:
         await create(manager, 2)
         first = await manager.get_user_sessions("ada", limit=1)
         nothing = await manager.get_user_sessions("ada", limit=0, cursor=first.next_cursor)
@@ -89,9 +89,9 @@ async def test_no_limit_at_all_lists_nothing_and_stays_where_it_was(memory: Stor
         assert nothing.next_cursor == first.next_cursor
 
 
-async def test_a_cursor_of_another_list_is_refused(memory: Store) -> None:
+async def test_a_cursor_of_another_list_is_refused(store: Store) -> None:
     """Another user's, other filters, made up: ConfigurationError, before anything is read."""
-    async with memory.manager(Echo()) as manager:
+    async with store.manager(Echo()) as manager:
         await create(manager, 3)
         cursor = (await manager.get_user_sessions("ada", limit=1)).next_cursor
         assert cursor is not None
@@ -123,9 +123,9 @@ async def test_a_cursor_of_another_list_is_refused(memory: Store) -> None:
         assert ids(await manager.search_sessions(user_id="ada", cursor=cursor))  # the same list
 
 
-async def test_since_may_move_on_from_page_to_page(memory: Store) -> None:
+async def test_since_may_move_on_from_page_to_page(store: Store) -> None:
     """ "The last seven days" is another moment with each call, and the same list."""
-    async with memory.manager(Echo()) as manager:
+    async with store.manager(Echo()) as manager:
         mine = await create(manager, 3)
         since = datetime.now(UTC) - timedelta(days=7)
         first = await manager.get_user_sessions("ada", since=since, limit=1)
@@ -145,9 +145,9 @@ async def test_since_must_be_a_moment(since: object) -> None:
             await manager.get_user_sessions("ada", since=since)  # type: ignore[arg-type]
 
 
-async def test_deleted_sessions_are_listed_only_when_asked_for(memory: Store) -> None:
+async def test_deleted_sessions_are_listed_only_when_asked_for(store: Store) -> None:
     """Their properties can be read, and nothing else."""
-    async with memory.manager(Echo()) as manager:
+    async with store.manager(Echo()) as manager:
         mine = await create(manager, 2)
         await (await manager.get_session(mine[0])).delete()
         assert ids(await manager.get_user_sessions("ada")) == [mine[1]]

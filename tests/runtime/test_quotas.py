@@ -47,9 +47,9 @@ async def count(manager: SessionManager, user_id: str = "ada") -> int:
 # ---------------------------------------------------------------- sessions
 
 
-async def test_a_user_has_so_many_sessions_and_others_have_theirs(memory: Store) -> None:
+async def test_a_user_has_so_many_sessions_and_others_have_theirs(store: Store) -> None:
     """Archived ones count, deleted ones do not; also after a restart."""
-    async with memory.manager(Echo(), max_sessions_per_user=2) as manager:
+    async with store.manager(Echo(), max_sessions_per_user=2) as manager:
         first = await new_session(manager, "ada")
         await first.archive()
         await new_session(manager, "ada")
@@ -58,7 +58,7 @@ async def test_a_user_has_so_many_sessions_and_others_have_theirs(memory: Store)
         assert refused.value.content is None
         await new_session(manager, "bob")
         assert await count(manager) == 2
-    async with memory.manager(Echo(), max_sessions_per_user=2) as manager:
+    async with store.manager(Echo(), max_sessions_per_user=2) as manager:
         with pytest.raises(CapacityError):
             await manager.for_user("ada").create_session("mock", "m")
         await (await manager.get_session(first.session_id)).delete()
@@ -67,8 +67,8 @@ async def test_a_user_has_so_many_sessions_and_others_have_theirs(memory: Store)
             await new_session(manager, "ada")
 
 
-async def test_many_creations_at_once_do_not_exceed_it(memory: Store) -> None:
-    async with memory.manager(Echo(), max_sessions_per_user=5) as manager:
+async def test_many_creations_at_once_do_not_exceed_it(store: Store) -> None:
+    async with store.manager(Echo(), max_sessions_per_user=5) as manager:
         refused: list[CapacityError] = []
 
         async def create() -> None:
@@ -84,8 +84,8 @@ async def test_many_creations_at_once_do_not_exceed_it(memory: Store) -> None:
         assert len(refused) == 15
 
 
-async def test_forks_count(memory: Store) -> None:
-    async with memory.manager(Echo(), max_sessions_per_user=2) as manager:
+async def test_forks_count(store: Store) -> None:
+    async with store.manager(Echo(), max_sessions_per_user=2) as manager:
         session = await new_session(manager, "ada")
         fork = await session.fork()
         with pytest.raises(CapacityError):
@@ -93,9 +93,9 @@ async def test_forks_count(memory: Store) -> None:
         assert await count(manager) == 2
 
 
-async def test_a_repetition_under_a_key_gives_what_is_there(memory: Store) -> None:
+async def test_a_repetition_under_a_key_gives_what_is_there(store: Store) -> None:
     """It makes no session, so a full quota does not refuse it; nor does it change what fails."""
-    async with memory.manager(Echo(), max_sessions_per_user=1) as manager:
+    async with store.manager(Echo(), max_sessions_per_user=1) as manager:
         first = await new_session(manager, "ada", idempotency_key="k")
         again = await new_session(manager, "ada", idempotency_key="k")
         assert again.session_id == first.session_id
@@ -147,8 +147,8 @@ async def test_a_creation_that_nobody_waits_for_any_more_counts() -> None:
         assert await count(manager) == 1
 
 
-async def test_nothing_is_kept_of_users_who_create_nothing_now(memory: Store) -> None:
-    async with memory.manager(Echo(), max_sessions_per_user=5, idle_seconds=0.0) as manager:
+async def test_nothing_is_kept_of_users_who_create_nothing_now(store: Store) -> None:
+    async with store.manager(Echo(), max_sessions_per_user=5, idle_seconds=0.0) as manager:
         for number in range(20):
             await new_session(manager, f"user {number}")
         gc.collect()
@@ -194,10 +194,10 @@ def running(provider: Echo) -> list[str]:
     return [text for text in asked if text not in provider.finished]
 
 
-async def test_a_user_with_many_sessions_leaves_room_for_others(memory: Store) -> None:
+async def test_a_user_with_many_sessions_leaves_room_for_others(store: Store) -> None:
     """Turns over the limit wait behind those of their own user, in the order they came."""
     provider = Echo()
-    async with memory.manager(
+    async with store.manager(
         provider, max_inflight_turns=4, max_inflight_turns_per_user=2
     ) as manager:
         tickets = await started(manager, provider, "greedy", 5)
@@ -240,11 +240,11 @@ class OfUsers(Echo):
             self.at_once[user] -= 1
 
 
-async def test_both_limits_hold_together(memory: Store) -> None:
+async def test_both_limits_hold_together(store: Store) -> None:
     """Never more than one of a user, never more than two of all; everybody is answered."""
     provider = OfUsers()
     gates = [provider.hold("a0"), provider.hold("b0")]
-    async with memory.manager(
+    async with store.manager(
         provider, max_inflight_turns=2, max_inflight_turns_per_user=1
     ) as manager:
         tickets = [
@@ -263,9 +263,9 @@ async def test_both_limits_hold_together(memory: Store) -> None:
         assert supervisor_of(manager).statistics().waiting_turns == 0
 
 
-async def test_one_that_goes_away_while_it_waits_leaves_no_trace(memory: Store) -> None:
+async def test_one_that_goes_away_while_it_waits_leaves_no_trace(store: Store) -> None:
     provider = Echo()
-    async with memory.manager(provider, max_inflight_turns_per_user=1) as manager:
+    async with store.manager(provider, max_inflight_turns_per_user=1) as manager:
         [first] = await started(manager, provider, "ada", 1)
         await provider.gates["ada 0"].reached()
         second = await new_session(manager, "ada")

@@ -24,8 +24,8 @@ async def found(manager: SessionManager, **conditions: Any) -> list[str]:
     return [session.session_id for session in await manager.search_sessions(**conditions)]
 
 
-async def test_conditions_hold_together(memory: Store) -> None:
-    async with memory.manager(Echo()) as manager:
+async def test_conditions_hold_together(store: Store) -> None:
+    async with store.manager(Echo()) as manager:
         for name, user, model, tags in (
             ("a", "ada", "gpt-4", ["ml", "education"]),
             ("b", "ada", "gpt-4", ["ml"]),
@@ -50,20 +50,20 @@ async def test_conditions_hold_together(memory: Store) -> None:
         assert await found(manager, since=later) == []
 
 
-async def test_tags_are_found_as_they_are_now(memory: Store) -> None:
+async def test_tags_are_found_as_they_are_now(store: Store) -> None:
     """After update_config the old ones are gone, also after a restart."""
-    async with memory.manager(Echo()) as manager:
+    async with store.manager(Echo()) as manager:
         session = await new_session(manager, session_id="s", session_config={"tags": ["old"]})
         await session.update_config({"tags": ["new"]})
         assert await found(manager, tags=["old"]) == []
-    async with memory.manager(Echo()) as manager:
+    async with store.manager(Echo()) as manager:
         assert await found(manager, tags=["new"]) == ["s"]
         await (await manager.get_session("s")).update_config({"tags": None})
         assert await found(manager, tags=["new"]) == []
 
 
-async def test_text_is_found_by_words_in_one_message(memory: Store) -> None:
-    async with memory.manager(Echo()) as manager:
+async def test_text_is_found_by_words_in_one_message(store: Store) -> None:
+    async with store.manager(Echo()) as manager:
         session = await new_session(manager, session_id="s")
         await session.send_message("Über die Straße nach Århus")
         await session.send_message("gradient descent")
@@ -75,9 +75,9 @@ async def test_text_is_found_by_words_in_one_message(memory: Store) -> None:
         assert await found(manager, text="descent") == []
 
 
-async def test_text_that_was_taken_back_is_not_found(memory: Store) -> None:
+async def test_text_that_was_taken_back_is_not_found(store: Store) -> None:
     """A rewound message is not visible, and not found; nor is one of a deleted session."""
-    async with memory.manager(Echo()) as manager:
+    async with store.manager(Echo()) as manager:
         session = await new_session(manager, session_id="s")
         await session.send_message("first")
         await session.send_message("second")
@@ -135,9 +135,9 @@ VALUES: list[Any] = [
 ]
 
 
-async def test_metadata_is_found_by_equal_values_and_no_others(memory: Store) -> None:
+async def test_metadata_is_found_by_equal_values_and_no_others(store: Store) -> None:
     """Any JSON value; 1 is 1.0, and neither True nor "1"."""
-    async with memory.manager(Echo()) as manager:
+    async with store.manager(Echo()) as manager:
         for number, value in enumerate(VALUES):
             await new_session(
                 manager, session_id=f"s{number}", session_config={"metadata": {"k": value}}
@@ -169,9 +169,9 @@ KEYS = [
 ]
 
 
-async def test_metadata_keys_are_names_and_never_code(memory: Store) -> None:
+async def test_metadata_keys_are_names_and_never_code(store: Store) -> None:
     """Each finds its own session, whatever characters it has."""
-    async with memory.manager(Echo()) as manager:
+    async with store.manager(Echo()) as manager:
         for number, key in enumerate(KEYS):
             await new_session(
                 manager, session_id=f"s{number}", session_config={"metadata": {key: number}}
@@ -183,8 +183,8 @@ async def test_metadata_keys_are_names_and_never_code(memory: Store) -> None:
         assert len(await found(manager, metadata={})) == len(KEYS)
 
 
-async def test_metadata_is_replaced_as_a_whole(memory: Store) -> None:
-    async with memory.manager(Echo()) as manager:
+async def test_metadata_is_replaced_as_a_whole(store: Store) -> None:
+    async with store.manager(Echo()) as manager:
         session = await new_session(
             manager, session_id="s", session_config={"metadata": {"a": 1, "b": 2}}
         )
@@ -226,9 +226,9 @@ async def test_a_condition_that_is_none_is_refused(conditions: dict[str, Any]) -
             await manager.search_sessions(**conditions)
 
 
-async def test_messages_are_found_by_their_metadata(memory: Store) -> None:
+async def test_messages_are_found_by_their_metadata(store: Store) -> None:
     """get_messages(metadata=): at the top, by equal values."""
-    async with memory.manager(Echo()) as manager:
+    async with store.manager(Echo()) as manager:
         session = await new_session(manager)
         await session.send_message("one", metadata={"a": 1, "b": {"c": None}})
         await session.send_message("two", metadata={"a": True, "it's": "x"})
