@@ -109,7 +109,7 @@ async def test_sigkill_leaves_an_interrupted_turn_with_what_was_stored_of_it(
 ) -> None:
     """A follower goes on where it was, or is told the end: what it saw is a prefix or more."""
     server = servers.start(
-        SESSIONS_CHECKPOINT_SECONDS=0.05, MOCK_CHUNK_SIZE=1, MOCK_CHUNK_DELAY_MS=20
+        SESSIONS_CHECKPOINT_SECONDS=0.05, MOCK_CHUNK_SIZE=1, MOCK_CHUNK_DELAY_MS=50
     )
     async with server.client() as client:
         session = await client.create()
@@ -119,11 +119,11 @@ async def test_sigkill_leaves_an_interrupted_turn_with_what_was_stored_of_it(
             async with client.follow(session) as events:
                 event = await anext(events)
                 text = ""
-                while len(stored_of_open_turn(servers.path)) < 5 or len(text) < 10:
+                while len(stored_of_open_turn(servers.path)) < 5 or len(text) < 5:
                     event = await anext(events)
                     text += event.data.get("text", "")
                 server.kill()
-                with pytest.raises(httpx.RemoteProtocolError):
+                with pytest.raises(httpx.TransportError):
                     [each async for each in events]
     async with servers.start().client() as client:
         *first, question, (role, partial, reason) = await client.messages(session)
@@ -133,7 +133,10 @@ async def test_sigkill_leaves_an_interrupted_turn_with_what_was_stored_of_it(
         assert len(partial) >= 5
         assert ANSWER.startswith(partial)
         rest = await client.events(session, after=event.cursor)
-        assert [each.type for each in rest] == ["interrupted"]
+        assert rest[-1].type == "interrupted"
+        # It saw what was not stored, or more was stored than it had read.
+        assert (text + text_of(rest)).startswith(partial)
+        assert partial.startswith(text) or len(rest) == 1
         await client.answer(session, "Next")
         assert len(await client.messages(session)) == 6
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -15,6 +14,7 @@ from langswarm.core.session.actors.errors import ConfigurationError, StorageErro
 from langswarm.core.session.actors.model import Committed
 from langswarm.core.session.adapters.storage.memory import InMemorySessionStorage
 from langswarm.core.session.adapters.storage.sqlite import SQLiteSessionStorage, maintenance
+from langswarm.core.session.adapters.storage.sqlite.writer import Writer
 from langswarm.core.session.testing.storage_contract.builders import (
     change,
     commit,
@@ -79,7 +79,7 @@ class TestABackup:
         held, target = Held(monkeypatch), path.with_name("backup.db")
         async with anyio.create_task_group() as group:
             group.start_soon(storage.backup, target)
-            await in_thread(held.reached.wait, 20)
+            await in_thread(held.reached.wait, 60)
             assert not target.exists()
             for seq in range(513, 533):
                 stored = await commit(storage, change(stored, message(seq, "late")))
@@ -178,7 +178,7 @@ class TestABackup:
 
         async with anyio.create_task_group() as group:
             group.start_soon(backup)
-            await in_thread(held.reached.wait, 20)
+            await in_thread(held.reached.wait, 60)
             assert storage._hosted is not None
             storage._hosted[0].request_stop()
             database = storage._hosted[1]
@@ -214,33 +214,47 @@ class TestOptimizing:
     async def test_lets_commits_through_between_its_steps(
         self, storage: SQLiteSessionStorage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Commits that are handed over while a step runs are done before the next step."""
+        """Commits that are handed over while a step runs are done before many more have run."""
         stored = await large(storage)
         await commit(storage, change(stored, clear_through_seq=512))
+        commits = 20
         order: list[str] = []
-        vacuum, write = maintenance._vacuum, storage.commit
+        in_step, handed_over = threading.Event(), threading.Event()
+        vacuum, write = maintenance._vacuum, Writer.commit
         monkeypatch.setattr(maintenance, "SLICE_SECONDS", 1e-9)  # the smallest steps
 
-        def watched(pages: int, connection: sqlite3.Connection) -> float:
+        def watched_vacuum(pages: int, connection: sqlite3.Connection) -> float:
             order.append("step")
+            if order.count("step") % 5 == 0 and order.count("handed over") < commits:
+                in_step.set()
+                assert handed_over.wait(60)
+                handed_over.clear()
+                order.append("handed over")
             return vacuum(pages, connection)
 
-        monkeypatch.setattr(maintenance, "_vacuum", watched)
+        def watched_write(writer: Writer, *args: Any) -> Any:
+            order.append("commit")
+            return write(writer, *args)
 
-        async def commits() -> None:
-            for number in range(20):
-                [outcome] = await write([new(f"n{number}")])
-                assert isinstance(outcome, Committed)
-                order.append("commit")
+        monkeypatch.setattr(maintenance, "_vacuum", watched_vacuum)
+        monkeypatch.setattr(Writer, "commit", watched_write)
+
+        async def hand_over(number: int) -> None:
+            [outcome] = await storage.commit([new(f"n{number}")])
+            assert isinstance(outcome, Committed)
 
         async with anyio.create_task_group() as group:
             group.start_soon(storage.optimize)
-            group.start_soon(commits)
-        positions = [at for at, what in enumerate(order) if what == "commit"]
+            for number in range(commits):
+                await in_thread(in_step.wait, 60)
+                in_step.clear()
+                group.start_soon(hand_over, number)
+                await anyio.wait_all_tasks_blocked()
+                handed_over.set()
         assert order.count("step") > 100
-        # each is there and back before many steps have passed
-        waits = [after - before for before, after in pairwise(positions)]
-        assert max(waits) < 60
+        places = [at for at, what in enumerate(order) if what == "handed over"]
+        assert len(places) == order.count("commit") == commits
+        assert max(order[at:].index("commit") for at in places) <= 3
 
     async def test_does_not_move_pages_after_a_failed_sync(
         self, storage: SQLiteSessionStorage
