@@ -171,9 +171,11 @@ CALLS: dict[str, Callable[[World], dict[str, Any]]] = {
         "idempotency_key": None,
     },
     "UserSessions.delete_sessions": lambda world: {"session_ids": _mine(world)},
+    "UserSessions.erase_user": _nothing,
     "UserSessions.get_analytics": _nothing,
     "UserSessions.get_session": lambda world: {"session_id": world.mine.session_id},
     "UserSessions.get_user_sessions": lambda _: {"status": "active", "cursor": None},
+    "UserSessions.import_conversation": lambda _: {"data": "{}"},
     "UserSessions.search_sessions": lambda _: {**SEARCH},
     "UserSessions.session_events": lambda world: {
         "types": ["message_sent"],
