@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from .listing import LAST_KEY, LAST_NUMBER, is_storable, nearest
@@ -28,7 +29,7 @@ from .schema import SEQ_BITS, SEQ_MAX
 from .sealing import NO_KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ....actors.model import (
         Claim,
@@ -152,9 +153,21 @@ def read_messages(
         f"SELECT {', '.join(MESSAGE)} FROM messages WHERE {' AND '.join(conditions)} "
         "ORDER BY id DESC LIMIT ?"
     )
+    if query.metadata and limit:
+        all_rows = connection.execute(text, (*parameters, -1))
+        messages = (read_message(vault.open_message(row)) for row in all_rows)
+        return _with_metadata(messages, query)[::-1]
     rows = connection.execute(text, (*parameters, limit)).fetchall()
     rows.reverse()
     return [read_message(vault.open_message(row)) for row in rows]
+
+
+def _with_metadata(messages: Iterable[MessageRecord], query: MessageQuery) -> list[MessageRecord]:
+    """Up to the limit; SQLite's own JSON functions would take 1 for true."""
+    from ..json_match import object_has_all  # noqa: PLC0415 - json: not for every program
+
+    matching = (one for one in messages if object_has_all(one.metadata, query.metadata))
+    return list(islice(matching, query.limit))
 
 
 def turn(

@@ -231,6 +231,12 @@ CREATE TABLE usage_days (
 """,
 )
 
+CREATE_SEARCH = """
+CREATE VIRTUAL TABLE search USING fts5 (
+    words, content = '', columnsize = 0, detail = none, tokenize = 'ascii'
+)
+"""
+
 _SEARCH = (
     """
 CREATE TABLE search_pending (
@@ -238,11 +244,7 @@ CREATE TABLE search_pending (
     from_seq INTEGER NOT NULL
 ) STRICT
 """,
-    """
-CREATE VIRTUAL TABLE search USING fts5 (
-    words, content = '', columnsize = 0, detail = none, tokenize = 'ascii'
-)
-""",
+    CREATE_SEARCH,
     """
 INSERT INTO search_pending (session_key, from_seq) SELECT key, 1 FROM sessions WHERE last_seq > 0
 """,

@@ -57,6 +57,7 @@ _PUT_ALL = (
     "INSERT INTO search_pending (session_key, from_seq) SELECT key, 1 FROM sessions WHERE true "
     "ON CONFLICT (session_key) DO UPDATE SET from_seq = 1"
 )
+_HAS_WORDS = "SELECT EXISTS (SELECT 1 FROM search_idx)"
 _PENDING = (
     "SELECT p.from_seq, s.user_id FROM search_pending AS p "
     "LEFT JOIN sessions AS s ON s.key = p.session_key WHERE p.session_key = ?"
@@ -87,7 +88,11 @@ class SearchIndex:
         return self.is_on and (self._sessions > MOST_SESSIONS or self._messages > MOST_MESSAGES)
 
     def start(self, connection: sqlite3.Connection) -> None:
-        """Learn how much is pending."""
+        """Learn how much is pending; what must not be indexed any more is taken out."""
+        if not self.is_on and connection.execute(_HAS_WORDS).fetchone() == (1,):
+            connection.execute("BEGIN IMMEDIATE")
+            self.start_over(connection)
+            connection.execute("COMMIT")
         text = "SELECT count(*) FROM (SELECT 1 FROM search_pending LIMIT ?)"
         (self._sessions,) = connection.execute(text, (MOST_SESSIONS + 1,)).fetchone()
 

@@ -8,6 +8,7 @@ one row at a time is in memory.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from functools import cache
@@ -25,13 +26,18 @@ from .rows import (
     PURGE,
     SESSION,
     TURN,
+    USAGE_DAY,
+    USAGE_DAY_NAME,
+    USAGE_USER,
+    USAGE_USER_NAME,
     read_claim,
     read_message,
     read_purge,
     read_session,
     read_turn,
+    read_usage_day,
 )
-from .schema import SEQ_BITS, SEQ_MAX
+from .schema import CREATE_SEARCH, SEQ_BITS, SEQ_MAX, USAGE_COUNTS
 from .sealing import DOCUMENT_FIELDS, NO_KEYS
 
 if TYPE_CHECKING:
@@ -66,6 +72,27 @@ _UNKNOWN_OPEN_TURN = f"""
 """
 
 
+_OF_CONFIG = "SELECT value FROM json_each(config, '$.tags')"
+_OF_TABLE = """
+    SELECT tag FROM session_tags AS t WHERE t.session_key = session_documents.session_key
+"""
+_OTHER_TAGS = f"""
+    WHEN codec = 0 AND NOT EXISTS ({_OF_TABLE} AND typeof(tag) <> 'text') AND (
+        EXISTS ({_OF_CONFIG} EXCEPT {_OF_TABLE}) OR EXISTS ({_OF_TABLE} EXCEPT {_OF_CONFIG})
+    ) THEN 'has other tags in session_tags'
+"""
+_SAME_DAY = " AND ".join(f"usage_users.{name} = usage_days.{name}" for name in USAGE_DAY_NAME)
+_NO_SUM = f"""
+    WHEN NOT EXISTS (SELECT 1 FROM usage_days WHERE {_SAME_DAY}) THEN 'is in no row of usage_days'
+"""
+_COUNTS = ", ".join(f"usage_days.{count}" for count in USAGE_COUNTS)
+_SUMS = ", ".join(f"coalesce(sum(usage_users.{count}), 0)" for count in USAGE_COUNTS)
+_OTHER_SUM = f"""
+    WHEN ({_COUNTS}) IS NOT (SELECT {_SUMS} FROM usage_users WHERE {_SAME_DAY})
+    THEN 'is not the sum of usage_users'
+"""
+
+
 def _json(column: str) -> str:
     return f"""
         WHEN codec = 0 AND {column} IS NOT NULL
@@ -79,9 +106,11 @@ class _Table:
     """How the rows of a table are read, and what is wrong with one that can be read."""
 
     name: str
+    rows: str = ""
+    """What to read in place of the table itself."""
     key: Sequence[str]
     """The columns of its primary key."""
-    key_type: str = "INTEGER"
+    key_types: Sequence[str] = ("INTEGER",)
     columns: Sequence[str]
     open: Callable[[Vault, Row], Row] = lambda _, row: row
     """Its values as they were before a key sealed them."""
@@ -107,7 +136,11 @@ _TABLES = (
         columns=(*DOCUMENTS, "session_key", *map(_OF_SESSION.format, ("id", "user_id"))),
         open=lambda vault, row: vault.open_documents(row[:-3], *row[-3:]),
         read=tuple,
-        problems=(_NO_SESSION.format("session_key"), *map(_json, DOCUMENT_FIELDS)),
+        problems=(
+            _NO_SESSION.format("session_key"),
+            *map(_json, DOCUMENT_FIELDS),
+            _OTHER_TAGS,
+        ),
         encoded=DOCUMENT_FIELDS,
     ),
     _Table(
@@ -135,12 +168,47 @@ _TABLES = (
     _Table(
         name="claims",
         key=CLAIM_NAME,
-        key_type="TEXT",
+        key_types=("TEXT", "TEXT", "TEXT"),
         columns=CLAIM,
         open=lambda vault, row: vault.open_claim(row),
         read=read_claim,
     ),
     _Table(name="provider_purges", key=("id",), columns=PURGE, read=read_purge, has_codec=False),
+    _Table(
+        name="session_tags",
+        rows="(SELECT DISTINCT session_key FROM session_tags)",
+        key=("session_key",),
+        columns=("session_key",),
+        read=tuple,
+        problems=(_NO_SESSION.format("session_key"),),
+        has_codec=False,
+    ),
+    _Table(
+        name="search_pending",
+        key=("session_key",),
+        columns=("from_seq",),
+        read=tuple,
+        problems=(_NO_SESSION.format("session_key"),),
+        has_codec=False,
+    ),
+    _Table(
+        name="usage_users",
+        key=USAGE_USER_NAME,
+        key_types=("INTEGER", "TEXT", "TEXT", "TEXT"),
+        columns=USAGE_USER,
+        read=tuple,
+        problems=(_NO_SUM,),
+        has_codec=False,
+    ),
+    _Table(
+        name="usage_days",
+        key=USAGE_DAY_NAME,
+        key_types=("INTEGER", "TEXT", "TEXT"),
+        columns=USAGE_DAY,
+        read=read_usage_day,
+        problems=(_OTHER_SUM,),
+        has_codec=False,
+    ),
 )
 
 
@@ -153,6 +221,8 @@ def tables(connection: sqlite3.Connection) -> list[str]:
 def check_pages(table: str, connection: sqlite3.Connection) -> list[str]:
     """What SQLite finds wrong with one table and its indexes."""
     try:
+        if table == "search":
+            return _check_search(connection)
         rows = connection.execute(f"PRAGMA integrity_check('{table}')").fetchmany(PROBLEMS)
     except sqlite3.DatabaseError as error:
         mapped = storage_error(error)
@@ -160,6 +230,23 @@ def check_pages(table: str, connection: sqlite3.Connection) -> list[str]:
             raise
         return [f"{table}: {mapped}"]
     return [f"{table}: {text}" for (text,) in rows if text != "ok"]
+
+
+def _check_search(connection: sqlite3.Connection) -> list[str]:
+    """Check a copy in memory: FTS5 takes the lock for writing to check its own tables."""
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
+        copy.execute(CREATE_SEARCH)
+        connection.execute("BEGIN")
+        try:
+            for table in ("search_config", "search_data", "search_idx"):
+                copy.execute(f"DELETE FROM {table}")
+                rows = connection.execute(f"SELECT * FROM {table}")
+                marks = ", ".join("?" * len(rows.description))
+                copy.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+        finally:
+            connection.execute("COMMIT")
+        copy.execute("INSERT INTO search (search) VALUES ('integrity-check')")
+    return []
 
 
 def checks_of(table: str, vault: Vault = NO_KEYS) -> RowCheck:
@@ -226,10 +313,11 @@ def _select(table: _Table, *, first: bool) -> str:
     problem = f"CASE {' '.join(table.problems)} END" if table.problems else "NULL"
     plain = "codec = 0" if table.has_codec else "1"
     # As SQLite has it: text that is not UTF-8 comes back as bytes.
-    after = ", ".join(f"CAST(? AS {table.key_type})" for _ in table.key)
+    after = ", ".join(f"CAST(? AS {kind})" for kind in table.key_types)
     where = "" if first else f"WHERE ({keys}) > ({after})"
+    rows = table.rows or table.name
     return (
-        f"SELECT {keys}, {', '.join(table.columns)}, {plain}, {problem} FROM {table.name} {where} "
+        f"SELECT {keys}, {', '.join(table.columns)}, {plain}, {problem} FROM {rows} {where} "
         f"ORDER BY {keys} LIMIT ?"
     )
 
