@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import attrs
 
+from .decisions import OwnDecision, check_writable, next_record
 from .model import (
     EMPTY_JSON,
     Counters,
+    MessageRecord,
+    Role,
     SessionStatus,
     SessionWrite,
+    StoredSession,
     TurnRecord,
     changed,
 )
@@ -57,4 +61,43 @@ class Past:
             after=changed(after, record=record, documents=documents),
             past_turns=self.turns,
             usage=usage_of_creation(changed(record, updated_us=now_us)),
+        )
+
+
+@attrs.frozen(kw_only=True)
+class AppendPast(OwnDecision):
+    """Add messages that were written elsewhere, behind those that were imported before, at once.
+
+    Nothing is done to a session that has gone on since.
+    """
+
+    after_seq: int
+    """The last message that the session must have."""
+    messages: tuple[MessageRecord, ...]
+    """`seq` from there on, without gaps."""
+
+    def decide(self, state: StoredSession, now_us: int) -> SessionWrite | None:
+        """The write; None: the session has gone on."""
+        check_writable(state)
+        record = state.record
+        if record.last_seq != self.after_seq or not self.messages:
+            return None
+        counters, roles = record.counters, [message.role for message in self.messages]
+        after = next_record(
+            state,
+            now_us,
+            last_seq=self.messages[-1].seq,
+            visible_messages=record.visible_messages + len(roles),
+            dirty=True,
+            counters=changed(
+                counters,
+                user_messages=counters.user_messages + roles.count(Role.USER),
+                assistant_messages=counters.assistant_messages + roles.count(Role.ASSISTANT),
+                system_messages=counters.system_messages + roles.count(Role.SYSTEM),
+            ),
+        )
+        return SessionWrite(
+            expected_revision=record.revision,
+            after=changed(state, record=after),
+            messages=self.messages,
         )
