@@ -15,8 +15,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .errors import SessionError, StorageError
-from .logs import about
 from .turn_writes import checkpoint_turn
+from .values import about
 
 if TYPE_CHECKING:
     from collections.abc import Callable

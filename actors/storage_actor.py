@@ -29,11 +29,11 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 
 from .errors import RuntimeClosedError, SessionError, StorageError, again
-from .logs import about
 from .model import Committed, SessionWrite, StoredSession
 from .outcomes import closed_error, load_failed, outcome_found, unknown_outcome
 from .ports import StorageHealth
 from .turn_writes import close_lost_turn
+from .values import about
 from .wait import Signal
 
 if TYPE_CHECKING:

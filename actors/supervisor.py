@@ -36,7 +36,6 @@ from .errors import (
     again,
 )
 from .idle import IdleList
-from .logs import about
 from .mailbox import Ticket, TicketState
 from .model import StoredSession
 from .outcomes import storage_is_behind
@@ -47,6 +46,7 @@ from .session_actor import SessionActor
 from .stages import Cause, Phase
 from .turn_gate import TurnGate
 from .turn_watch import TurnWatch
+from .values import about
 from .wait import Signal
 from .watch import BlockingReport
 from .window_cache import WindowCache

@@ -70,6 +70,13 @@ def check_count(value: object, what: str) -> int | None:
     return value
 
 
+def about(session_id: str, turn_no: int = 0) -> dict[str, str]:
+    """The `extra` of a log record about a session: its `session_id`, and in a turn `turn_id`."""
+    if not turn_no:
+        return {"session_id": session_id}
+    return {"session_id": session_id, "turn_id": f"{session_id}/{turn_no}"}
+
+
 def printable(text: str) -> str:
     """The text itself, or with "?" for lone surrogates, which no storage takes."""
     if text.isascii():

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .logs import about
+from .values import about
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator

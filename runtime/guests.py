@@ -18,9 +18,8 @@ import attrs
 
 from ..actors.answer import describe
 from ..actors.errors import MessageRefused, MiddlewareError, RateLimitedError
-from ..actors.logs import about
 from ..actors.ports import GuestStatistics, IGuests, Notice
-from ..actors.values import check_text, encode_object
+from ..actors.values import about, check_text, encode_object
 from ..actors.wait import current_backend
 from ..actors.watch import Watched
 from .events import EventHistory, EventStream, SessionEvent, preview_of
@@ -182,6 +181,11 @@ class Guests(IGuests):
         """No more events."""
         for stream in list(self._streams):
             stream.close()
+
+    @property
+    def backlog(self) -> int:
+        """Sessions of which a hook call waits or runs."""
+        return len(self._lanes)
 
     def statistics(self) -> GuestStatistics:
         """A snapshot of the guests."""

@@ -61,6 +61,11 @@ class Setting:
     choices: tuple[str, ...] = ()
 
     @property
+    def is_secret(self) -> bool:
+        """Whether its value must not be shown."""
+        return (self.key or "").endswith(("_key", "_keys"))
+
+    @property
     def variable(self) -> str:
         """The variable that sets it."""
         return f"{PREFIX}{self.keyword}{f'_{self.key}' if self.key else ''}".upper()
@@ -264,11 +269,22 @@ def _unknown(name: str, known: Mapping[str, Setting]) -> str:
 # ---------------------------------------------------------------- values
 
 
+class _Masked(str):
+    """A text that a `repr` of what holds it does not show."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "[secret]"
+
+
 def _parsed(name: str, setting: Setting, text: str) -> object:
     if setting.keyword == "providers":
         return _names(name, text)
     if setting.choices:
         return _one_of(setting.choices, name, text)
+    if setting.is_secret:
+        return _Masked(text)
     try:
         return _PARSERS[setting.kind](text)
     except ValueError:

@@ -60,7 +60,9 @@ class Piece:
 
 
 def _shown(name: str, value: Any) -> str:
-    return f"logging.{logging.getLevelName(value)}" if name == "level" else repr(value)
+    levels = logging.getLevelNamesMapping()
+    shown = {level: f"logging.{level_name}" for level_name, level in levels.items()}
+    return shown[value] if name == "level" else repr(value)
 
 
 PRESETS: Final[Mapping[str, tuple[Piece, ...]]] = {
@@ -169,12 +171,12 @@ def arguments_of(
     rate_limit, message_log = guests.get("rate_limit"), guests.get("message_log")
     before = () if rate_limit is None or rate_limit in own_middleware else (rate_limit,)
     behind = () if message_log is None or message_log in own_middleware else (message_log,)
-    if storage is None or storage == values["storage"]:
-        storage = values["storage"]
+    kept: str | ISessionStorage = values["storage"] if storage is None else storage
+    if kept == values["storage"]:
         storage_config = {**values.get("storage_config", {}), **(storage_config or {})} or None
     return Arguments(
         preset=Preset(name=preset, **guests),
-        storage=storage,
+        storage=kept,
         storage_config=storage_config,
         providers=_providers(preset) if providers is None else providers,
         cleanup_config=values.get("cleanup_config") if cleanup_config is None else cleanup_config,

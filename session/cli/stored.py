@@ -71,7 +71,7 @@ def list_sessions(path: Path, filters: Filters, *, as_json: bool) -> int:
     """The sessions that match, newest first."""
 
     async def question(manager: SessionManager) -> dict[str, Any]:
-        wanted = {**attrs.asdict(filters), "tags": filters.tags or None}
+        wanted: dict[str, Any] = {**attrs.asdict(filters), "tags": filters.tags or None}
         rows: list[dict[str, Any]] = []
         while True:  # a list may be short and go on
             found = await manager.search_sessions(**wanted)

@@ -232,6 +232,14 @@ class TestKeys:
         monkeypatch.setenv(f"{PREFIX}PROVIDERS", "openai, mock")
         assert settings_from_environment() == {"providers": {"openai": None, "mock": None}}
 
+    @pytest.mark.parametrize("name", ["ENCRYPTION_KEY", "ENCRYPTION_KEYS", "SQLCIPHER_KEY"])
+    def test_of_encryption_are_texts_that_do_not_show(self, name: str) -> None:
+        found = settings_from_environment(environ(**{f"STORAGE_CONFIG_{name}": KEY}))
+        assert found["storage_config"] == {name.lower(): KEY}
+        assert KEY not in repr(found)
+        mapping = {"storage_config": {name.lower(): KEY}}
+        assert KEY not in repr(settings_from_mapping(mapping))
+
     @pytest.mark.parametrize("vendor", KEY_VARIABLES)
     def test_of_a_mapping_make_the_vendor_and_do_not_show(self, vendor: str) -> None:
         variables = {**environ(PROVIDERS=vendor), KEY_VARIABLES[vendor]: KEY}

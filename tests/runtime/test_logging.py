@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import langswarm.core.session as library
 import pytest
@@ -36,9 +36,10 @@ from langswarm.core.session.testing import Fault, FaultyStorage
 from .helpers import Echo, Gate, Play, Store, new_session, outcome, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from langswarm.core.session import SessionContext
+    from langswarm.core.session.providers import ProviderEvent, ProviderRequest
 
 LOGGER = "langswarm.core.session"
 CANARY = "canary-4f1e"
@@ -259,7 +260,7 @@ class TestRecords:
             def __init__(self) -> None:
                 super().__init__([TextDelta("slow"), Completed()])
 
-            async def stream(self, request: Any) -> Any:
+            async def stream(self, request: ProviderRequest) -> AsyncIterator[ProviderEvent]:
                 time.sleep(0.02)  # noqa: ASYNC251 - that is the fault
                 async for event in super().stream(request):
                     yield event

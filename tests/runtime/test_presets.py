@@ -100,7 +100,7 @@ class TestTable:
         """What is documented of the guests holds for them in a preset as well."""
         for name in ("rate_limit", "alerts", "metrics", "slow_turns", "error_tracking"):
             shown = piece("production", name)
-            defaults = shown.value.__init__.__kwdefaults__ or {}
+            defaults: dict[str, object] = shown.value.__init__.__kwdefaults__ or {}
             for option, value in shown.options.items():
                 assert defaults.get(option, value) == value
 
