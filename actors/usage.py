@@ -46,7 +46,7 @@ def with_latency(counted: str, response_us: int) -> str:
 def percentile_ms(latencies: Sequence[int], share: float) -> float:
     """The answer time that `share` of the turns did not exceed, in ms; 0.0 if there were none.
 
-    From classes: the upper bound of the class that holds it, so up to half again too high; of the
+    From classes: the upper bound of the class that holds it, so up to twice too high; of the
     last class, which has none, the bound below it.
     """
     wanted = share * sum(latencies)

@@ -11,7 +11,7 @@ from langswarm.core.session import (
     StorageError,
     create_session_manager,
 )
-from langswarm.core.session.actors.model import Committed, MessageQuery, SessionQuery
+from langswarm.core.session.actors.model import Committed, MessageQuery, SessionQuery, UsageQuery
 from langswarm.core.session.testing import Backend, Fault, FaultyStorage, simulate
 from langswarm.core.session.testing.storage_contract.builders import (
     START_US,
@@ -20,9 +20,11 @@ from langswarm.core.session.testing.storage_contract.builders import (
     commit,
     contents,
     create,
+    days_of,
     message,
     new,
     purge,
+    usage,
 )
 
 if TYPE_CHECKING:
@@ -108,25 +110,29 @@ class TestACommit:
         assert await attempt(storage, "a", "b") == [Committed(1)]
 
 
-class TestASweepOrASettling:
+class TestASweepASettlingOrAnErasure:
     @pytest.mark.parametrize(
         "fault", [Fault.FULL, Fault.LOST_BEFORE, Fault.LOST_AFTER, Fault.RAISES_AFTER], ids=str
     )
     async def test_is_done_or_not_as_the_fault_says(
         self, storage: FaultyStorage, fault: Fault
     ) -> None:
-        await commit(storage, change(await create(storage), claim=claim(), purges=(purge(),)))
-        storage.fail("sweep_claims", fault)
-        storage.fail("settle_purge", fault)
+        write = change(await create(storage), claim=claim(), purges=(purge(),), usage=usage())
+        await commit(storage, write)
+        for method in ("sweep_claims", "settle_purge", "erase_user"):
+            storage.fail(method, fault)
         with pytest.raises((StorageError, RuntimeError), match="planned"):
             await storage.sweep_claims(START_US + 1, 9)
         with pytest.raises((StorageError, RuntimeError), match="planned"):
             await storage.settle_purge(purge(), retry_us=None, error=None)
+        with pytest.raises((StorageError, RuntimeError), match="planned"):
+            await storage.erase_user("ann")
         is_there = (
             await storage.find_claim("s", "send_message", "k") is not None,
             len(await storage.load_purges(START_US, 9)) == 1,
+            len(await days_of(storage)) == 1,
         )
-        assert is_there == (fault in NOT_STORED, fault in NOT_STORED)
+        assert is_there == (fault in NOT_STORED,) * 3
 
 
 READS: dict[str, Callable[[FaultyStorage], Awaitable[object]]] = {
@@ -136,6 +142,8 @@ READS: dict[str, Callable[[FaultyStorage], Awaitable[object]]] = {
     "load_unfinished": lambda storage: storage.load_unfinished(1),
     "read_messages": lambda storage: storage.read_messages(1, MessageQuery()),
     "list_sessions": lambda storage: storage.list_sessions(SessionQuery(user_id="ann", limit=1)),
+    "read_usage": lambda storage: storage.read_usage(UsageQuery(first_day=1, last_day=2)),
+    "erase_user": lambda storage: storage.erase_user("ann"),
     "read_turn": lambda storage: storage.read_turn(1, 1),
     "find_claim": lambda storage: storage.find_claim("s", "send_message", "k"),
     "sweep_claims": lambda storage: storage.sweep_claims(START_US, 1),

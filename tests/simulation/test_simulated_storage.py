@@ -27,7 +27,10 @@ from langswarm.core.session.testing.storage_contract.builders import (
     claim,
     commit,
     create,
+    days_of,
     purge,
+    usage,
+    use,
 )
 
 if TYPE_CHECKING:
@@ -218,6 +221,27 @@ def test_it_is_closed_until_it_is_opened(backend: Backend) -> None:
             await storage.close()
 
     simulate(main, backend=backend, seed=1)
+
+
+@both
+def test_what_was_done_is_done_once_however_often_it_is_opened(backend: Backend) -> None:
+    """Also where nothing is left of it: the disk of erased sessions is no empty disk."""
+
+    async def main() -> list[int]:
+        disk = SimulatedDisk()
+        counts: list[int] = []
+        for end in (disk.lose_power, lambda: None, disk.lose_power, lambda: None):
+            storage = SimulatedStorage(disk)
+            await storage.open()
+            if not counts:
+                stored = await use(storage, "s", usage(sessions=1))
+                await storage.commit([change(stored, erases=True)])
+            counts += [one.sessions for one in await days_of(storage)]
+            await storage.close()
+            end()
+        return counts
+
+    assert simulate(main, backend=backend, seed=1).value == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(("when", "commit"), [("bfore", 1), ("in", 0), ("after", -1)])
