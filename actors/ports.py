@@ -395,6 +395,11 @@ class IGuests(ABC):
     is_listening: bool = False
     """False: nobody takes notices, they need not be made."""
 
+    @property
+    def backlog(self) -> int:
+        """Sessions of which a hook call waits or runs."""
+        return 0
+
     @abstractmethod
     async def filter(self, state: StoredSession, message: MessageRecord) -> tuple[str, str]:
         """Show a message to every middleware; returns the content and the metadata it has then.

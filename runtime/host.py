@@ -316,6 +316,15 @@ class Host:
             header = self.headers[session_id] = SessionHeader()
         return header
 
+    async def created(self, session_id: str, creation: Awaitable[SessionRecord]) -> SessionHeader:
+        """The header of a session that is being created, once it is."""
+        header = self.header(session_id)
+        record = await creation
+        if header.is_erased:  # it was that of a session that had the id before
+            header = self.header(session_id)
+        header.update(record)
+        return header
+
     def set_guests(self, guests: IGuests) -> None:
         """Take the first guest in."""
         self.guests = guests

@@ -163,12 +163,8 @@ class Manager(Maintenance, Listing):
             command, session_id = claimed_creation(command, session_id, idempotency_key)
         if session_id is None:
             session_id = os.urandom(16).hex()
-        header = host.header(_id(session_id, "session_id"))
-        record = await host.create(session_id, command)
-        if header.is_erased:  # it was that of a session that had the id before
-            header = host.header(session_id)
-        header.update(record)
-        return Session(self._anchor, header)
+        creation = host.create(_id(session_id, "session_id"), command)
+        return Session(self._anchor, await host.created(session_id, creation))
 
     async def get_session(self, session_id: str, *, user_id: str | None = None) -> Session:
         """The session of that id, without loading it into memory.
@@ -230,8 +226,7 @@ class Manager(Maintenance, Listing):
         host = self._anchor.host
         _id(session_id, "session_id")
         command = await creation_of(host, data, user_id)
-        header = host.header(session_id)
-        header.update(await host.create(session_id, command))
+        header = await host.created(session_id, host.create(session_id, command))
         return Session(self._anchor, header)
 
     # -------------------------------------------------------- guests and events

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+import anyio
 import attrs
 
 from ..actors.erasure import HideSession, RetireSession, steps_of_erasure
@@ -38,6 +39,8 @@ logger = logging.getLogger("langswarm.core.session")
 AT_ONCE = 16
 """How many sessions are worked on at the same time."""
 _PAGE = 500
+_HOOKS_AT_ONCE = 256
+_PAUSE_SECONDS = 0.02
 _ROUNDS = 5
 """How often an erasure looks again for sessions that it could not erase."""
 
@@ -193,7 +196,15 @@ class Retention:
         for work in works:
             if not work.was_live:
                 self._supervisor.evict(work.record.session_id)
+        await self._let_hooks_catch_up()
         return done
+
+    async def _let_hooks_catch_up(self) -> None:
+        """So that what waits for slow hooks is bounded; one that hangs is cancelled meanwhile."""
+        limits = self._supervisor.limits
+        with anyio.move_on_after(limits.hook_timeout_seconds + limits.cancel_grace_seconds):
+            while self._supervisor.guests.backlog > _HOOKS_AT_ONCE:  # noqa: ASYNC110 - no event: rare
+                await anyio.sleep(_PAUSE_SECONDS)
 
     def _submit(
         self, work: _Work, command: OwnDecision, seconds: float | None

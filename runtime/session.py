@@ -376,9 +376,7 @@ class Session:
         if session_id is not None:
             check_text(session_id, "session_id", max_bytes=_ID_BYTES)
         name, creation = await fork_of(self, at, session_id)
-        header = self._anchor.host.header(name)
-        header.update(await creation)
-        return Session(self._anchor, header)
+        return Session(self._anchor, await self._anchor.host.created(name, creation))
 
     async def send_system_message(
         self,

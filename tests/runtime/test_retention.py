@@ -241,6 +241,30 @@ async def test_a_clean_up_leaves_memory_as_it_was(memory: Store) -> None:
         assert supervisor.live_state("s0") is not None
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_slow_hooks_slow_a_clean_up_down(backend: Backend) -> None:
+    """What waits for them is bounded, however many sessions there are (G11)."""
+    running = most = calls = 0
+
+    class Slow(ISessionLifecycleHook):
+        async def on_session_archived(self, session_id: str) -> None:
+            nonlocal running, most, calls
+            running, calls = running + 1, calls + 1
+            most = max(most, running)
+            await anyio.sleep(1)
+            running -= 1
+
+    async def program() -> None:
+        manager = create_session_manager(hooks=[Slow()])
+        async with manager:
+            await create_many(manager, 1000)
+            assert await manager.cleanup_inactive_sessions(0) == 1000
+
+    simulate(program, backend=backend, seed=None)
+    assert calls == 1000
+    assert 256 <= most <= 256 + AT_ONCE
+
+
 async def test_one_session_in_trouble_does_not_keep_the_others_waiting(
     memory: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -567,8 +591,9 @@ def test_closing_ends_a_run_between_two_sessions(backend: Backend) -> None:
     on_both(program, backend)
 
 
-def test_it_goes_along_to_another_event_loop() -> None:
-    """Each loop that the manager is used on has a first run of its own."""
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_it_goes_along_to_another_event_loop(backend: Backend) -> None:
+    """Each loop has a first run of its own, and a forgotten `aclose()` keeps none from ending."""
     manager = create_session_manager(cleanup_config={})
     runs: list[int] = []
 
@@ -582,8 +607,8 @@ def test_it_goes_along_to_another_event_loop() -> None:
         await until(lambda: schedule.runs > 0)
         runs.append(schedule.runs)
 
-    anyio.run(use)
-    anyio.run(use)
+    anyio.run(use, backend=backend)
+    anyio.run(use, backend=backend)
     assert runs == [1, 1]
 
 
