@@ -109,6 +109,7 @@ class FaultyStorage(ISessionStorage):
     def __init__(self, inner: ISessionStorage, *, slow_seconds: float = 1.0) -> None:
         self.inner = inner
         self.searches_text = inner.searches_text
+        self.searches_text = inner.searches_text
         self.slow_seconds = slow_seconds
         self._calls: Counter[str] = Counter()
         self._plan: dict[tuple[str, int], Fault] = {}

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.lowlevel
 import pytest
-from langswarm.core.session import InMemorySessionStorage, StorageError
+from langswarm.core.session import (
+    ConfigurationError,
+    InMemorySessionStorage,
+    ISessionStorage,
+    StorageError,
+)
+from langswarm.core.session.testing import FaultyStorage
 from langswarm.core.session.testing.storage_contract import (
     CONTRACT,
     DURABILITY,
@@ -40,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from typing import Any
 
-    from langswarm.core.session.actors.model import SessionWrite
+    from langswarm.core.session.actors.model import SessionPage, SessionQuery, SessionWrite
     from langswarm.core.session.actors.ports import WriteOutcome
     from langswarm.core.session.testing import Backend
 
@@ -174,6 +180,27 @@ def test_a_storage_whose_log_says_more_than_its_state_is_rejected(backend: Backe
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_right_storage_is_not(backend: Backend) -> None:
     assert not any(rejects(one, InMemorySessionStorage, backend) for one in CONTRACT)
+
+
+class RefusesTexts(InMemorySessionStorage):
+    """As one that keeps its texts encrypted."""
+
+    searches_text = False
+
+    async def list_sessions(self, query: SessionQuery) -> SessionPage:
+        page = await super().list_sessions(query)
+        if query.text is not None:
+            raise ConfigurationError("this storage cannot search texts: they are encrypted")
+        return page
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_storage_that_refuses_texts_is_a_right_one(wrapped: bool) -> None:
+    def make() -> ISessionStorage:
+        return FaultyStorage(RefusesTexts()) if wrapped else RefusesTexts()
+
+    for one in CONTRACT:
+        one.check(make)
 
 
 @pytest.mark.parametrize("one", CONTRACT, ids=str)

@@ -36,6 +36,7 @@ class Faulty(ISessionStorage):
 
     def __init__(self, inner: ISessionStorage) -> None:
         self.inner = inner
+        self.searches_text = inner.searches_text
         self.faults: list[Fault | None] = []
         self.open_error: Exception | None = None
         self.load_error: Exception | None = None
