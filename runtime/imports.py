@@ -60,7 +60,7 @@ _STATUSES = (SessionStatus.ACTIVE, SessionStatus.ARCHIVED)
 
 async def creation_of(host: Host, data: object, user_id: str | None) -> CreateSession:
     """The command that makes the session. Raises InvalidMessageError and ConfigurationError."""
-    document = await _document_of(data)
+    document = await document_of(data)
     _check_version(document)
     facts = _object(document.get("session"), "session")
     given = document.get("messages")
@@ -123,7 +123,8 @@ def _command(
 # ---------------------------------------------------------------- the document
 
 
-async def _document_of(data: object) -> Mapping[str, Any]:
+async def document_of(data: object) -> Mapping[str, Any]:
+    """What a mapping, JSON text or JSON lines say, not checked yet. Raises InvalidMessageError."""
     if isinstance(data, Mapping):
         return cast("Mapping[str, Any]", data)
     if isinstance(data, (bytes, bytearray)):

@@ -18,7 +18,7 @@ from cyclopts.validators import Number
 from langswarm.core.session import ConfigurationError, InvalidMessageError, SessionError
 from langswarm.core.session.cli import chat as chatting
 from langswarm.core.session.cli import demo as demonstration
-from langswarm.core.session.cli import stored
+from langswarm.core.session.cli import importing, stored
 from langswarm.core.session.cli.exits import (
     FAILED,
     OK,
@@ -302,6 +302,58 @@ def export(
     if as_json and form != "json":
         raise UsageError(f"--json is --format json: it cannot go with --format {form}")
     return stored.export(stored.database(db), session, form=form, output=output)
+
+
+@app.command(name="import")
+def import_(
+    kind: importing.Kind,
+    file: Path,
+    /,
+    *,
+    into: Path,
+    source_timezone: str | None = None,
+    user: str | None = None,
+    provider: str = "unknown",
+    model: str = "unknown",
+    report: Path | None = None,
+    as_json: Json = False,
+) -> int:
+    """Import sessions of another program, or an exported conversation, into a file of sessions.
+
+    The old file is only read. It can be done again: what is there is not doubled, and what is new
+    in the old file is added to histories that were not gone on with. Sessions keep their ids.
+
+    Exit codes: 0 all is there, 1 something was skipped or the file is in use, 2 wrong usage, or
+    no such file.
+
+    Args:
+        kind: v1: LangSwarm V1, its SQLite file or its JSON. langswarm: LangSwarm 0.1.0.
+            openai-agents: an SQLiteSession. messages: a list of {"role", "content"}, as JSON or
+            JSON lines. conversation: what export wrote, as json or jsonl.
+        file: The old file.
+        into: The SQLite file, made if it is missing. No program may have it open.
+        source_timezone: Where a V1 file, or JSON without offsets, was written: Europe/Berlin.
+            Default: that of this machine.
+        user: Whose sessions they are, where the file does not say; for a conversation, whose it
+            becomes.
+        provider: Of sessions whose provider the file does not say.
+        model: Of sessions whose model the file does not say.
+        report: A new file for the report, as JSON.
+        as_json: The report as one JSON object: {"imported", "extended", "present", "skipped",
+            "messages", "sessions": [...], ...}.
+    """
+    options = importing.Options(
+        kind=kind,
+        file=file,
+        into=into,
+        source_timezone=source_timezone,
+        user_id=user,
+        provider=provider,
+        model=model,
+        report=report,
+        as_json=as_json,
+    )
+    return importing.import_file(options)
 
 
 @app.command

@@ -41,6 +41,20 @@ def test_help_lists_the_commands(arguments: list[str], capsys: Output) -> None:
         ),
         ("show", ["--db", "--messages", "--json"]),
         ("export", ["--db", "--format", "--output", "--json"]),
+        (
+            "import",
+            [
+                "KIND",
+                "FILE",
+                "--into",
+                "--source-timezone",
+                "--user",
+                "--provider",
+                "--model",
+                "--report",
+                "--json",
+            ],
+        ),
         ("backup", ["TARGET", "--db", "--json"]),
         ("verify", ["--db", "--json"]),
         (

@@ -1,4 +1,4 @@
-"""Old sessions are written into a storage: all of them, as they were, once in any number of runs."""
+"""Old sessions are written into a storage: all of them, as they were, once however often it is."""
 
 from __future__ import annotations
 

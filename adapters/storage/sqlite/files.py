@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 SMALLEST_DATABASE = 512
 """Bytes: one page of the smallest size."""
 
-_NOT_YET = "this version cannot import it yet: choose another db_path and keep the file"
+_IMPORT = (
+    "choose another db_path, and import it there with: langswarm-session import {} FILE --into DB"
+)
 
 
 _PLAIN_HEADER = b"SQLite format 3\0"
@@ -125,9 +127,9 @@ def _version_of(connection: sqlite3.Connection, path: str, cipher: Cipher | None
     if not tables and not application_id and not version:
         return 0
     if "session_messages" in tables:
-        raise _foreign(path, "was written by LangSwarm 0.1.0", _NOT_YET)
+        raise _foreign(path, "was written by LangSwarm 0.1.0", _IMPORT.format("langswarm"))
     if "history" in columns:
-        raise _foreign(path, "was written by LangSwarm V1", _NOT_YET)
+        raise _foreign(path, "was written by LangSwarm V1", _IMPORT.format("v1"))
     raise _foreign(path, "is a database of another program", "choose another db_path")
 
 
