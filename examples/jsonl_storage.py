@@ -5,7 +5,7 @@ It keeps the whole contract of `ISessionStorage` in little code, by one idea: th
 
 * `commit` appends the batch to the file as one line, waits until the disk has it (fsync), and only
   then does it, to an `InMemorySessionStorage`, which also decides what conflicts;
-* `sweep_claims` and `settle_purge`, which change something too, do the same;
+* `sweep_claims`, `settle_purge` and `erase_user`, which change something too, do the same;
 * `open` reads the file and does everything again, with the same decisions and the same keys;
 * reads are those of the memory storage.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 from langswarm.core.session import InMemorySessionStorage as Good
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from langswarm.core.session.actors.ports import WriteOutcome
 
 
+def _object(value: object) -> dict[str, Any] | None:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+
+
 # ---------------------------------------------------------------- metadata
 
 
@@ -39,8 +43,9 @@ class _Matches(ListsOtherwise):
         raise NotImplementedError
 
     def _has(self, values: object, wanted: tuple[tuple[str, str], ...]) -> bool:
+        known = _object(values)
         return not wanted or (
-            isinstance(values, dict) and all(self.matches(values, *one) for one in wanted)
+            known is not None and all(self.matches(known, *one) for one in wanted)
         )
 
     async def found(self, query: SessionQuery) -> Sequence[SessionRecord]:
@@ -60,9 +65,10 @@ class TakesKeysForPaths(_Matches):
     def matches(self, values: dict[str, Any], key: str, text: str) -> bool:
         inner: object = values
         for name in key.removeprefix("$.").split("."):
-            if not isinstance(inner, dict) or name not in inner:
+            known = _object(inner)
+            if known is None or name not in known:
                 return False
-            inner = inner[name]
+            inner = known[name]
         return bool(inner == json.loads(text))
 
 
@@ -92,7 +98,7 @@ class ComparesWithoutTypes(_Matches):
 
 class TakesNothingForNull(_Matches):
     def _has(self, values: object, wanted: tuple[tuple[str, str], ...]) -> bool:
-        known: dict[str, Any] = values if isinstance(values, dict) else {}
+        known = _object(values) or {}
         return all(known.get(key) == json.loads(text) for key, text in wanted)
 
     def matches(self, values: dict[str, Any], key: str, text: str) -> bool:
@@ -122,7 +128,7 @@ class FindsConfigAsMetadata(Good):
 
 class ChokesOnOddMetadata(_Matches):
     def _has(self, values: object, wanted: tuple[tuple[str, str], ...]) -> bool:
-        if wanted and values is not None and not isinstance(values, dict):
+        if wanted and values is not None and _object(values) is None:
             raise StorageError("malformed JSON", code="corrupt")
         return super()._has(values, wanted)
 

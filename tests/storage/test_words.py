@@ -16,7 +16,7 @@ from langswarm.core.session.actors.words import words_of
 
 def indexed(texts: list[str], tokenizer: str) -> list[list[str]]:
     """The words of each text, as FTS5 sees them."""
-    found: list[list[str]] = [[] for _ in texts]
+    found = [list[str]() for _ in texts]
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute(f"CREATE VIRTUAL TABLE t USING fts5(text, tokenize='{tokenizer}')")
         connection.execute("CREATE VIRTUAL TABLE v USING fts5vocab(t, 'instance')")

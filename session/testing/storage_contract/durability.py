@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import attrs
 from langswarm.core.session.actors.model import (
@@ -210,13 +211,14 @@ async def a_second_storage_finds_tags_metadata_words_and_past_turns(make: Make) 
     await commit(first, attrs.evolve(write, tags=("a", "\0"), past_turns=(turn,)))
     await first.close()
     await second.open()
-    for conditions, expected in (
+    queries: list[tuple[dict[str, Any], list[str]]] = [
         ({"tags": ("a", "\0")}, ["s"]),
         ({"tags": ("b",)}, []),
         ({"metadata": (("a.b", "[1]"),)}, ["s"]),
         ({"text": "kept"}, ["s"]),
         ({"text": "hidden"}, []),
-    ):
+    ]
+    for conditions, expected in queries:
         if "text" not in conditions or second.searches_text:
             found = await listed(second, **conditions)
             expect_equal(f"the list for {conditions}", found, expected)
