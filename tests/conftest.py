@@ -1,3 +1,5 @@
+import gc
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -13,3 +15,12 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Each async test runs on both. Named here: anyio's own list drops trio where it is missing."""
     backend: str = request.param
     return backend
+
+
+def pytest_collection_finish() -> None:
+    """Garbage is not looked for in what was there before the first test: half a million objects.
+
+    Many tests have it collected, so that what they left behind says so at once.
+    """
+    gc.collect()
+    gc.freeze()
