@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,6 +34,8 @@ from langswarm.core.session.actors.model import (
 )
 from langswarm.core.session.actors.ports import Verification
 from langswarm.core.session.actors.words import words_of
+from langswarm.core.session.adapters.storage.encryption import KeyRing
+from langswarm.core.session.adapters.storage.encryption.keys import SINGLE_KEY_ID, keys_in
 from langswarm.core.session.adapters.storage.sqlite import (
     copying,
     files,
@@ -44,10 +46,12 @@ from langswarm.core.session.adapters.storage.sqlite import (
 from langswarm.core.session.adapters.storage.sqlite.mapping import damaged, storage_error
 from langswarm.core.session.adapters.storage.sqlite.place import uri_of
 from langswarm.core.session.adapters.storage.sqlite.schema import APPLICATION_ID, USER_VERSION
+from langswarm.core.session.adapters.storage.sqlite.sealing import NO_KEYS, Vault
 from langswarm.core.session.cli.exits import UsageError
 
 if TYPE_CHECKING:
     from langswarm.core.session.actors.ports import WriteOutcome
+    from langswarm.core.session.adapters.storage.sqlite.cipher import Cipher
 
 T = TypeVar("T")
 
@@ -63,11 +67,36 @@ class DisturbedError(Exception):
     """Somebody has opened the file, which was read as one that does not change."""
 
 
+@attrs.frozen
+class Keys:
+    """What opens a file that is encrypted."""
+
+    vault: Vault = NO_KEYS
+    cipher: Cipher | None = None
+
+
+def keys_of(config: Mapping[str, Any]) -> Keys:
+    """The keys in a storage_config. Raises ConfigurationError for what is none."""
+    ring, cipher = config.get("encryption_keys"), None
+    if isinstance(ring, str):
+        ring = keys_in(ring)
+    if (key := config.get("encryption_key")) is not None:
+        ring = {SINGLE_KEY_ID: key}
+    if (key := config.get("sqlcipher_key")) is not None:
+        from langswarm.core.session.adapters.storage.sqlite.cipher import (  # noqa: PLC0415 - rare
+            Cipher,
+        )
+
+        cipher = Cipher(key)
+    return Keys(NO_KEYS if ring is None else Vault(KeyRing(ring)), cipher)
+
+
 class HeldFile(ISessionStorage):
     """The sessions of a file, to be read. All of it is one moment: that of the first read."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keys: Keys) -> None:
         self.path = os.path.realpath(path)
+        self._keys = keys
         self._connection: sqlite3.Connection | None = None
         self._seen: tuple[object, ...] | None = None  # None: SQLite's own locks guard what is read
 
@@ -80,8 +109,10 @@ class HeldFile(ISessionStorage):
             seen = self._look()
             self._seen = seen if _is_at_rest(self.path) else None
             options = ("mode=ro",) if self._seen is None else ("mode=ro", "immutable=1")
-            self._connection = self._read(partial(_connected, self.path, options))
-            self._read(partial(_check_version, self.path, self._connection))
+            cipher = self._keys.cipher
+            connect = sqlite3.connect if cipher is None else cipher.connect
+            self._connection = self._read(partial(_connected, self.path, options, connect))
+            self._read(partial(_check_version, self.path, self._connection, cipher))
 
     async def close(self) -> None:
         self.disconnect()
@@ -106,7 +137,10 @@ class HeldFile(ISessionStorage):
         """A backup into a new file; its size in bytes."""
         copying.check_target(os.path.abspath(path))  # noqa: PTH100 - as the storage does
         target = os.path.abspath(path)  # noqa: PTH100
-        size = self._read(lambda: copying.copy(self._open(), target, watch=self.check))
+        cipher = self._keys.cipher
+        connect = sqlite3.connect if cipher is None else cipher.connect
+        copy = partial(copying.copy, self._open(), target, watch=self.check, connect=connect)
+        size = self._read(copy)
         self._seen = None  # it was looked at last when all was read, before the copy got its name
         return size
 
@@ -120,7 +154,7 @@ class HeldFile(ISessionStorage):
         return Verification(problems=tuple(problems[: verification.PROBLEMS]))
 
     def _row_problems(self, table: str) -> list[str]:
-        checks = verification.checks_of(table)
+        checks = verification.checks_of(table, self._keys.vault)
         while not checks.is_done:
             checks.run(verification.MOST_ROWS, self._open())
         return checks.problems
@@ -128,7 +162,7 @@ class HeldFile(ISessionStorage):
     # ------------------------------------------------------------ reads
 
     async def load(self, session_ids: Sequence[str]) -> Sequence[StoredSession | None]:
-        return self._query(partial(queries.load, session_ids))
+        return self._query(partial(queries.load, session_ids, vault=self._keys.vault))
 
     async def read_back(self, session_ids: Sequence[str]) -> Sequence[StoredSession | None]:
         return await self.load(session_ids)
@@ -138,22 +172,31 @@ class HeldFile(ISessionStorage):
         return ()  # they are for the one that holds the file
 
     async def read_messages(self, key: int, query: MessageQuery) -> Sequence[MessageRecord]:
-        return self._query(partial(queries.read_messages, key, query))
+        return self._query(partial(queries.read_messages, key, query, vault=self._keys.vault))
 
     async def list_sessions(self, query: SessionQuery) -> SessionPage:
         if query.text is None:
-            return self._query(partial(listing.list_sessions, query))
+            return self._list(query)
+        self._keys.vault.check_searches(query.text)
         # The index of words follows behind the commits, so the messages themselves are asked.
-        page = self._query(partial(listing.list_sessions, attrs.evolve(query, text=None)))
+        page = self._list(attrs.evolve(query, text=None))
         words = frozenset(words_of(query.text))
         said = tuple(record for record in page.records if self._says(record.key, words))
         return SessionPage(records=said, next_key=page.next_key)
+
+    def _list(self, query: SessionQuery) -> SessionPage:
+        return self._query(partial(listing.list_sessions, query, vault=self._keys.vault))
 
     def _says(self, key: int, words: frozenset[str]) -> bool:
         """Whether one visible message of the session has all words."""
         before: int | None = None
         while messages := self._query(
-            partial(queries.read_messages, key, MessageQuery(limit=_PAGE, before_seq=before))
+            partial(
+                queries.read_messages,
+                key,
+                MessageQuery(limit=_PAGE, before_seq=before),
+                vault=self._keys.vault,
+            )
         ):
             if any(words.issubset(words_of(message.content)) for message in messages):
                 return True
@@ -161,10 +204,10 @@ class HeldFile(ISessionStorage):
         return False
 
     async def read_turn(self, key: int, turn_no: int) -> TurnRecord | None:
-        return self._query(partial(queries.turn, key, turn_no))
+        return self._query(partial(queries.turn, key, turn_no, vault=self._keys.vault))
 
     async def find_claim(self, scope: str, method: str, key: str) -> Claim | None:
-        return self._query(partial(queries.find_claim, scope, method, key))
+        return self._query(partial(queries.find_claim, scope, method, key, vault=self._keys.vault))
 
     async def read_usage(self, query: UsageQuery) -> UsageReport:
         raise NotImplementedError
@@ -234,8 +277,10 @@ def _is_at_rest(path: str) -> bool:
     return _facts(f"{path}-wal") is None and (lock is None or lock[2] == 0)
 
 
-def _connected(path: str, options: tuple[str, ...]) -> sqlite3.Connection:
-    connection = sqlite3.connect(
+def _connected(
+    path: str, options: tuple[str, ...], connect: Callable[..., sqlite3.Connection]
+) -> sqlite3.Connection:
+    connection = connect(
         uri_of(path, *options), uri=True, isolation_level=None, timeout=_BUSY_SECONDS
     )
     for pragma in ("query_only = 1", "wal_autocheckpoint = 0", "trusted_schema = 0"):
@@ -243,7 +288,7 @@ def _connected(path: str, options: tuple[str, ...]) -> sqlite3.Connection:
     return connection
 
 
-def _check_version(path: str, connection: sqlite3.Connection) -> None:
+def _check_version(path: str, connection: sqlite3.Connection, cipher: Cipher | None) -> None:
     try:
         (application_id,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -253,7 +298,7 @@ def _check_version(path: str, connection: sqlite3.Connection) -> None:
     else:
         if (application_id, version) == (APPLICATION_ID, USER_VERSION):
             return
-    version = files.look(path)  # knows what else it may be, and says so
+    version = files.look(path, cipher)  # knows what else it may be, and says so
     if version == 0:
         raise StorageError(f"{path} is empty: there are no sessions in it", code="foreign")
     raise StorageError(
@@ -272,11 +317,11 @@ def existing(path: Path) -> Path:
     return path
 
 
-def reading(path: Path, job: Callable[[HeldFile], T]) -> T:
+def reading(path: Path, job: Callable[[HeldFile], T], keys: Keys | None = None) -> T:
     """What `job` reads; again if somebody has opened the file meanwhile."""
     path = existing(path)
     for _ in range(_ATTEMPTS):
-        held = HeldFile(path)
+        held = HeldFile(path, keys or Keys())
         try:
             held.connect()
             result = job(held)

@@ -15,19 +15,32 @@ import anyio
 import attrs
 from langswarm.core.session import Session, SessionManager, SessionMessage
 from langswarm.core.session.cli.exits import FAILED, OK, CommandError, UsageError
-from langswarm.core.session.cli.held import HeldFile, existing, reading
+from langswarm.core.session.cli.held import HeldFile, existing, keys_of, reading
 from langswarm.core.session.cli.screen import Screen, safe_json, safe_line, safe_text
+from langswarm.core.session.environment import PREFIX, settings_from_environment
 
 T = TypeVar("T")
 
-_VARIABLE = "LANGSWARM_SESSION_STORAGE_CONFIG_DB_PATH"
+_VARIABLES = f"{PREFIX}STORAGE_CONFIG_"
 _DEFAULT_PATH = "langswarm-session.db"
 _NAME_CHARACTERS = 40
 
 
+def storage_config() -> dict[str, Any]:
+    """What the environment says about the storage: its path, and the keys that open it."""
+    variables = {name: text for name, text in os.environ.items() if name.startswith(_VARIABLES)}
+    config: dict[str, Any] = settings_from_environment(variables).get("storage_config", {})
+    return config
+
+
 def database(given: Path | None) -> Path:
     """The file that a command is about."""
-    return given or Path(os.environ.get(_VARIABLE, "").strip() or _DEFAULT_PATH)
+    return given or Path(storage_config().get("db_path", _DEFAULT_PATH))
+
+
+def read(path: Path, job: Callable[[HeldFile], T]) -> T:
+    """What `job` reads from the file, with the keys of the environment."""
+    return reading(path, job, keys_of(storage_config()))
 
 
 def ask(path: Path, question: Callable[[SessionManager], Awaitable[T]]) -> T:
@@ -37,7 +50,7 @@ def ask(path: Path, question: Callable[[SessionManager], Awaitable[T]]) -> T:
         async with SessionManager(held) as manager:
             return await question(manager)
 
-    return reading(path, lambda held: anyio.run(partial(asked, held)))
+    return read(path, lambda held: anyio.run(partial(asked, held)))
 
 
 def say(value: Mapping[str, Any], lines: Iterable[str], *, as_json: bool) -> int:
@@ -237,14 +250,14 @@ def _write(output: Path, text: str) -> None:
 
 def backup(path: Path, target: Path, *, as_json: bool) -> int:
     """All that is committed, in a new file."""
-    size = reading(path, lambda held: held.copy(target))
+    size = read(path, lambda held: held.copy(target))
     text = f"{safe_line(str(target))}: {size} bytes"
     return say({"path": str(target), "size_bytes": size}, [text], as_json=as_json)
 
 
 def verify(path: Path, *, as_json: bool) -> int:
     """Whether everything can be read and makes sense."""
-    found = reading(path, HeldFile.verification)
+    found = read(path, HeldFile.verification)
     lines = [safe_line(problem) for problem in found.problems] or ["no problems"]
     say({"ok": found.ok, "problems": list(found.problems)}, lines, as_json=as_json)
     return OK if found.ok else FAILED
@@ -281,7 +294,7 @@ def collect(path: Path, ages: Ages, *, dry_run: bool, as_json: bool) -> int:
         return done
 
     async def changed() -> dict[str, Any]:
-        config = {"db_path": existing(path)}
+        config = {**storage_config(), "db_path": existing(path)}
         async with SessionManager("sqlite", storage_config=config) as manager:
             return await question(manager)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
@@ -298,6 +299,39 @@ class TestHostileContents:
         assert json.loads(safe_json(text)) == text
         assert safe_text("a\n\tb\r") == "a\n\tb\\r"
         assert safe_line("a\n\tb\x9b\ud800") == "a\\n\\tb\\x9b\\ud800"
+
+
+class TestEncryptedFile:
+    @pytest.mark.parametrize("kind", ["encryption_keys", "encryption_key", "sqlcipher_key"])
+    async def test_is_read_with_the_keys_of_the_environment(
+        self, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: Output
+    ) -> None:
+        path = tmp_path / "sealed.db"
+        secret = base64.b64encode(bytes(range(32))).decode()
+        value = f"one={secret}" if kind == "encryption_keys" else secret
+        async with manager_of(path, **{kind: value}) as manager:
+            await some(manager)
+            command = ["show", "first", "--db", str(path)]
+            assert await to_thread.run_sync(main, command) == 1
+            error = capsys.readouterr().err
+            assert "_key" in error
+            assert error.count("\n") == 1
+            monkeypatch.setenv(f"LANGSWARM_SESSION_STORAGE_CONFIG_{kind.upper()}", value)
+            shown = await to_thread.run_sync(asked, capsys, *command)
+            assert shown["history"][0]["content"] == "Which roses are hardy?"
+            assert shown["name"] == "Gardens"
+            for other in COMMANDS:
+                assert await to_thread.run_sync(main, [*other, "--db", str(path)]) == 0
+        capsys.readouterr()
+        answer = await to_thread.run_sync(asked, capsys, "gc", "--db", path)
+        assert answer == {"dry_run": False, "archived": 0, "deleted": 0, "erased": 0}
+
+    def test_key_that_is_none_does_not_show(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+    ) -> None:
+        monkeypatch.setenv("LANGSWARM_SESSION_STORAGE_CONFIG_ENCRYPTION_KEY", "no key at all")
+        assert main(["sessions", "--db", str(path)]) == 2
+        assert "no key at all" not in capsys.readouterr().err
 
 
 class TestFileAtRest:
