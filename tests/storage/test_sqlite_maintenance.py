@@ -37,7 +37,8 @@ def rows_of(path: Path) -> dict[str, list[tuple[object, ...]]]:
     """Everything in a database at rest, which must be whole."""
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    names = [n for (n,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")]
+    text = "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'"
+    names = [name for (name,) in connection.execute(text)]
     found = {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in names}
     connection.close()
     return found

@@ -213,9 +213,10 @@ class TestADamagedPage:
         await wide_sessions(storage, 5)
         await damage(storage, path, lambda page: "model 2 " in page)
         first = await storage.list_sessions(SessionQuery(user_id="ann", limit=3))
-        assert [record.session_id for record in first] == ["s4", "s3", "s1"]
-        rest = SessionQuery(user_id="ann", limit=3, before_key=first[-1].key)
-        assert [record.session_id for record in await storage.list_sessions(rest)] == ["s0"]
+        assert [record.session_id for record in first.records] == ["s4", "s3", "s1"]
+        rest = SessionQuery(user_id="ann", limit=3, before_key=first.next_key)
+        last = await storage.list_sessions(rest)
+        assert [record.session_id for record in last.records] == ["s0"]
         assert "session 3 is damaged and left out of a list" in caplog.text
 
     async def test_is_found_by_verify_and_named(

@@ -204,7 +204,7 @@ async def test_values_that_cannot_be_stored_match_nothing(storage: SQLiteSession
     await on_writer(storage, lambda c: c.execute("UPDATE sessions SET user_id = 'bob'"))
     stored = await commit(storage, change(await create(storage), message(1), message(2)))
     for sessions, count in SESSIONS.items():
-        assert len(await storage.list_sessions(sessions)) == count, sessions
+        assert len((await storage.list_sessions(sessions)).records) == count, sessions
     for messages, count in MESSAGES.items():
         assert len(await storage.read_messages(2, messages)) == count, messages
     for key in (-HUGE, -1, 0, 2**31, 2**62, HUGE):

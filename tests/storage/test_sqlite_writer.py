@@ -227,9 +227,7 @@ class TestAFault:
             raise ZeroDivisionError
 
         with monkeypatch.context() as patched:
-            patched.setattr(
-                "langswarm.core.session.adapters.storage.sqlite.writer.run_rows", broken
-            )
+            patched.setattr("langswarm.core.session.adapters.storage.sqlite.batch.run_rows", broken)
             error = only_error(await next_batch(storage))
         assert (error.code, error.outcome) == ("unknown", "failed")
         assert {type(outcome) for outcome in await next_batch(storage)} == {Committed}

@@ -31,6 +31,19 @@ there: whoever deletes the session here adds a row in the same transaction.
 so these are its b-tree, without a rowid beside it; `claims_created` is how the old ones are swept.
 Both cost what they cost only where a call has such a key.
 
+`session_tags` repeats the tags of a session's config, to be found by tag and by session. A tag is
+ANY because it may be the hash of one. No column that every commit rewrites is in an index of
+`sessions`: what is asked of these is asked of each session that a list meets.
+
+`usage_users` and `usage_days` are sums, kept up by every commit that adds to a day's figures: of a
+user, and of all. A column for each count and each class of answer times, so that SQL adds them up.
+The day comes first in their keys: what is written today lies side by side, and the rows of a month
+are one range. A row that is there is changed in place, in some 4 us. To read 30 days of 100,000
+rows of users takes 30 ms, all of it for counting different users.
+
+`search` and `search_pending` are the index of words, which follows behind the commits: see the
+module `search`.
+
 The tables are a ladder: STEPS[n] leads from version n to version n + 1, and a new file climbs all
 of it. Everything is created in one transaction before the switch to WAL, so a file on disk is
 either empty or recognisably ours, also after a kill in mid-creation. A step that has been released
