@@ -30,7 +30,8 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> Non
     for key in given:
         if key not in known:
             near = get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+            names = ", ".join(known) or "none"
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {names}"
             raise ConfigurationError(f"{what} has no {key!r}; {hint}")
 
 

@@ -78,9 +78,14 @@ class StorageFactory:
     def _factory(cls, backend: str) -> Callable[..., ISessionStorage]:
         found = cls._backends.get(backend)
         if found is None:
+            from difflib import get_close_matches  # noqa: PLC0415 - rare
+
+            names = cls.list_backends()
+            near = get_close_matches(str(backend), names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}."
             raise ConfigurationError(
-                f"no storage {backend!r}; there are {', '.join(cls.list_backends())}. "
-                "Register another with StorageFactory.register_backend(name, factory)"
+                f"no storage {backend!r}; {hint} Register another with "
+                "StorageFactory.register_backend(name, factory)"
             )
         return found()
 

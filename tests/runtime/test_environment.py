@@ -183,6 +183,54 @@ class TestWhatIsGiven:
         SessionManager.from_environment(variables, storage=storage)
 
 
+KEYS: list[tuple[dict[str, Any], str]] = [
+    ({"mailbox_sise": 1}, "'mailbox_sise'; did you mean 'mailbox_size'"),
+    ({"cleanup_confg": {}}, "'cleanup_confg'; did you mean 'cleanup_config'"),
+    ({"storage": "sqlit"}, "'sqlit'; did you mean 'sqlite'"),
+    ({"preset": "producton"}, "'producton'; did you mean 'production'"),
+    ({"storage_config": {"path": 1}}, "'path'; there are none"),
+    (
+        {"storage": "sqlite", "storage_config": {"pol_size": 1}},
+        "'pol_size'; did you mean 'pool_size'",
+    ),
+    (
+        {"cleanup_config": {"archive_after": 1}},
+        "'archive_after'; did you mean 'archive_after_days'",
+    ),
+    ({"providers": {"antropic": None}}, "'antropic'; did you mean 'anthropic'"),
+    ({"providers": {"mock": {"scrpt": []}}}, "'scrpt'; did you mean 'script'"),
+    (
+        {"providers": {"openai": {"api_key": KEY, "base_ulr": "x"}}},
+        "'base_ulr'; did you mean 'base_url'",
+    ),
+]
+
+
+class TestUnknownKeys:
+    @pytest.mark.parametrize(("keywords", "says"), KEYS, ids=[says for _, says in KEYS])
+    def test_of_a_manager_are_named_with_the_nearest(
+        self, keywords: dict[str, Any], says: str
+    ) -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            create_session_manager(**keywords)
+        assert says in str(caught.value)
+        assert KEY not in str(caught.value)
+
+    async def test_of_a_session_are_named_with_the_nearest(self) -> None:
+        vendor = {"api_key": KEY, "base_url": "http://127.0.0.1:1"}
+        async with create_session_manager(providers={"openai": vendor}) as manager:
+            create = manager.create_session
+            with pytest.raises(ConfigurationError, match="'nmae'; did you mean 'name'"):
+                await create("u", "mock", "m", session_config={"nmae": "x"})
+            with pytest.raises(
+                ConfigurationError, match="'temprature'; did you mean 'temperature'"
+            ):
+                await create("u", "openai", "m", provider_config={"temprature": 1})
+            session = await create("u", "mock", "m")
+            with pytest.raises(ConfigurationError, match="'tag'; did you mean 'tags'"):
+                await session.update_config({"tag": ["x"]})
+
+
 class TestMapping:
     async def test_makes_the_manager_that_it_says(self, tmp_path: Path) -> None:
         mapping = {
