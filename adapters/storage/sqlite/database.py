@@ -378,7 +378,7 @@ class Database:
             connect=self._connect_by,
         )
         await connect(self._writer_connection, set_up=partial(_set_up_writer, options))
-        await self._writer_connection.run(partial(check_keys, options.ring))
+        await self._writer_connection.run(partial(check_keys, options.ring, self.writer.index))
         await self._writer_connection.run(self.writer.start)
         self.place.enter_wal()
         for _ in range(options.readers if options.wal else 0):

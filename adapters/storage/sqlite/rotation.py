@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..encryption import KeyRing
     from .rows import Row
     from .sealing import Layout, Vault
+    from .search import SearchIndex
 
 logger = logging.getLogger("langswarm.core.session")
 
@@ -52,8 +53,11 @@ _ANYTHING = """
 """
 
 
-def check_keys(ring: KeyRing | None, connection: sqlite3.Connection) -> None:
-    """Raise StorageError of code `key` if these are not the file's keys; note the current one."""
+def check_keys(ring: KeyRing | None, index: SearchIndex, connection: sqlite3.Connection) -> None:
+    """Raise StorageError of code `key` if these are not the file's keys; note the current one.
+
+    In a file that was written in plain, the words of what was written so far are forgotten.
+    """
     stored: dict[str, bytes] = dict(connection.execute(_KEYS).fetchall())
     names = sorted(set(stored) - {WAS_PLAIN})
     if ring is None:
@@ -67,7 +71,12 @@ def check_keys(ring: KeyRing | None, connection: sqlite3.Connection) -> None:
             "what is encrypted with the keys %s cannot be read: they are not given", missing
         )
     if ring.current.key_id not in stored:
-        _note(ring, stored, connection)
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(_PUT_KEY, (ring.current.key_id, ring.current.fingerprint))
+        if not stored and connection.execute(_ANYTHING).fetchone() == (1,):
+            connection.execute(_PUT_KEY, (WAS_PLAIN, b""))
+            index.start_over(connection)
+        connection.execute("COMMIT")
 
 
 def _check_given(ring: KeyRing, stored: dict[str, bytes], names: list[str]) -> None:
@@ -80,15 +89,6 @@ def _check_given(ring: KeyRing, stored: dict[str, bytes], names: list[str]) -> N
                 raise _key_error(f"knows the key {key_id!r} as {name!r}: give it that id")
     if names and not set(names) & set(ring.ids):
         raise _key_error(f"is encrypted with the keys {names}, none of which is given")
-
-
-def _note(ring: KeyRing, stored: dict[str, bytes], connection: sqlite3.Connection) -> None:
-    rows: list[tuple[str, bytes]] = [(ring.current.key_id, ring.current.fingerprint)]
-    if not stored and connection.execute(_ANYTHING).fetchone() == (1,):
-        rows.append((WAS_PLAIN, b""))
-    connection.execute("BEGIN IMMEDIATE")
-    connection.executemany(_PUT_KEY, rows)
-    connection.execute("COMMIT")
 
 
 def _key_error(text: str) -> StorageError:
