@@ -592,6 +592,24 @@ def test_closing_ends_a_run_between_two_sessions(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_closing_waits_for_no_storage_that_a_run_waits_for(
+    backend: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run is cancelled where it is, and leaves nothing behind."""
+
+    async def program() -> None:
+        storage = FaultyStorage(SimulatedStorage(SimulatedDisk()), slow_seconds=10_000)
+        async with scheduled(storage, archive_after_days=0):
+            storage.fail("list_sessions", Fault.SLOW)
+            await anyio.sleep(2)
+            assert not storage.planned
+        assert anyio.current_time() < 100
+
+    simulate(program, backend=backend, seed=None)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_it_goes_along_to_another_event_loop(backend: Backend) -> None:
     """Each loop has a first run of its own, and a forgotten `aclose()` keeps none from ending."""
     manager = create_session_manager(cleanup_config={})
