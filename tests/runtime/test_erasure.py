@@ -98,6 +98,26 @@ async def test_all_sessions_of_one_user_go_and_no_others(store: Store) -> None:
         assert len(await manager.get_user_sessions("eve")) == 1
 
 
+async def test_nothing_of_an_erased_user_is_found_or_counted(store: Store) -> None:
+    """By no word, tag or list; the totals over all users lose the user's part."""
+    async with store.manager(Echo()) as manager:
+        before = await manager.get_analytics()
+        for user_id in ("ada", "eve"):
+            session = await new_session(manager, user_id, session_config={"tags": ["t"]})
+            await session.send_message("a zebra")
+        assert len(await manager.search_sessions(text="zebra")) == 2
+        await manager.erase_user("ada")
+        for found in (
+            await manager.search_sessions(text="zebra"),
+            await manager.search_sessions(tags=["t"]),
+            await manager.search_sessions(),
+        ):
+            assert [session.user_id for session in found] == ["eve"]
+        await manager.erase_user("eve")
+        assert await manager.search_sessions(text="zebra") == []
+        assert await manager.get_analytics() == before
+
+
 async def test_running_turns_are_interrupted_and_queued_messages_find_nothing(
     store: Store,
 ) -> None:
