@@ -3,6 +3,10 @@
 SQLCipher is an SQLite of its own, behind a driver of its own, `sqlcipher3`, whose errors are not
 those of sqlite3. The connections that are made here raise sqlite3's, so that nothing else needs to
 know; each is told the key before anything else.
+
+It tells no extended error codes, so a sync that the disk has refused cannot be told from another
+error of input or output. Where a statement syncs, any of them is taken for it: writing then ends
+once too often rather than once too seldom.
 """
 
 from __future__ import annotations
@@ -19,6 +23,9 @@ from .connection import DoubtsItself, JobConnection
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_SYNCS: Final = ("COMMIT", "PRAGMA WAL_CHECKPOINT", "PRAGMA JOURNAL_MODE", "VACUUM")
+"""How statements begin that sync."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -31,7 +38,6 @@ _CALLS: Final = (
     "backup",
 )
 _CURSOR_CALLS: Final = (
-    "execute",
     "executemany",
     "executescript",
     "fetchone",
@@ -96,7 +102,7 @@ def _connection_class() -> type[JobConnection]:
     """SQLCipher's connection, as sqlite3's."""
     module = _module()
     calls = {name: _speaking(module, getattr(module.Cursor, name)) for name in _CURSOR_CALLS}
-    cursor = type("CipherCursor", (module.Cursor,), calls)
+    cursor = type("CipherCursor", (module.Cursor,), {**calls, "execute": _executing(module)})
 
     class CipherConnection(DoubtsItself, module.Connection):  # type: ignore[misc, name-defined]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -132,10 +138,23 @@ def _speaking(module: Any, call: Callable[P, R]) -> Callable[P, R]:
     return speaking
 
 
+def _executing(module: Any) -> Callable[..., Any]:
+    def execute(cursor: Any, text: str, *args: Any) -> Any:
+        try:
+            return module.Cursor.execute(cursor, text, *args)
+        except module.Error as error:
+            same = _as_sqlite3(error)
+            syncs = text.lstrip().upper().startswith(_SYNCS)
+            if syncs and same.sqlite_errorcode == sqlite3.SQLITE_IOERR:
+                same.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+            raise same from None
+
+    return execute
+
+
 def _as_sqlite3(error: Exception) -> sqlite3.Error:
     kind: type[sqlite3.Error] = getattr(sqlite3, type(error).__name__, sqlite3.DatabaseError)
     other = kind(*error.args)
-    for name in ("sqlite_errorcode", "sqlite_errorname"):
-        if hasattr(error, name):
-            setattr(other, name, getattr(error, name))
+    other.sqlite_errorcode = getattr(error, "sqlite_errorcode", 0)
+    other.sqlite_errorname = getattr(error, "sqlite_errorname", "")
     return other
