@@ -34,11 +34,12 @@ if TYPE_CHECKING:
 
 
 def rows_of(path: Path) -> dict[str, list[tuple[object, ...]]]:
-    """Everything in a database at rest, which must be whole."""
+    """All rows of a database at rest, which must be whole; not what is derived from them."""
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    text = "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'"
-    names = [name for (name,) in connection.execute(text)]
+    text = "SELECT name FROM sqlite_master WHERE type = 'table'"
+    derived = ("search", "sqlite_stat")
+    names = [name for (name,) in connection.execute(text) if not name.startswith(derived)]
     found = {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in names}
     connection.close()
     return found

@@ -122,8 +122,7 @@ class Indexing:
 
     async def _mend(self) -> None:
         if self._index.is_damaged:
-            logger.error("the index of words is damaged: it is made anew")
-            await self._change(self._index.start_over)
+            await self._change(self._index.mend)
 
     async def _pause(self) -> None:
         with contextlib.suppress(TimeoutError):

@@ -25,6 +25,7 @@ emptied and made anew: all that it has is in `messages`.
 from __future__ import annotations
 
 import hashlib
+import logging
 import sqlite3
 import time
 from typing import TYPE_CHECKING
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from .rows import Row
+
+logger = logging.getLogger("langswarm.core.session")
 
 MOST_SESSIONS = 512
 MOST_MESSAGES = 8192
@@ -57,7 +60,6 @@ _PUT_ALL = (
     "INSERT INTO search_pending (session_key, from_seq) SELECT key, 1 FROM sessions WHERE true "
     "ON CONFLICT (session_key) DO UPDATE SET from_seq = 1"
 )
-_HAS_WORDS = "SELECT EXISTS (SELECT 1 FROM search_idx)"
 _PENDING = (
     "SELECT p.from_seq, s.user_id FROM search_pending AS p "
     "LEFT JOIN sessions AS s ON s.key = p.session_key WHERE p.session_key = ?"
@@ -88,11 +90,7 @@ class SearchIndex:
         return self.is_on and (self._sessions > MOST_SESSIONS or self._messages > MOST_MESSAGES)
 
     def start(self, connection: sqlite3.Connection) -> None:
-        """Learn how much is pending; what must not be indexed any more is taken out."""
-        if not self.is_on and connection.execute(_HAS_WORDS).fetchone() == (1,):
-            connection.execute("BEGIN IMMEDIATE")
-            self.start_over(connection)
-            connection.execute("COMMIT")
+        """Learn how much is pending."""
         text = "SELECT count(*) FROM (SELECT 1 FROM search_pending LIMIT ?)"
         (self._sessions,) = connection.execute(text, (MOST_SESSIONS + 1,)).fetchone()
 
@@ -127,7 +125,7 @@ class SearchIndex:
             row = connection.execute(_PENDING, (key,)).fetchone()
             end = last if row is None else min(last, row_id(key, row[0]) - 1)
             if end >= first:
-                connection.executemany(_TAKE_OUT, _words_down(key, first, end, connection))
+                self._change(_TAKE_OUT, _words_down(key, first, end, connection), connection)
 
     # ------------------------------------------------------------ behind them
 
@@ -162,7 +160,7 @@ class SearchIndex:
             if time.monotonic() >= end:
                 break
         found.sort()
-        connection.executemany(_ADD, found)
+        self._change(_ADD, found, connection)
         return len(found)
 
     def skip(self, key: int) -> None:
@@ -189,6 +187,24 @@ class SearchIndex:
         rows.close()
         self.reading = None
         return None if last is None else last + 1
+
+    def _change(self, text: str, rows: Iterable[Row], connection: sqlite3.Connection) -> None:
+        try:
+            connection.executemany(text, rows)
+            connection.execute("SAVEPOINT words")  # so it is written now, not by the commit
+            connection.execute("RELEASE words")
+        except sqlite3.IntegrityError as error:
+            # The index contradicts itself: what it is given fits any other one.
+            damage = sqlite3.DatabaseError(f"the index of words is damaged: {error}")
+            damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT_VTAB
+            raise damage from error
+
+    def mend(self, connection: sqlite3.Connection) -> int:
+        """Begin anew if it is damaged."""
+        if not self.is_damaged:
+            return 0
+        logger.error("the index of words is damaged: it is made anew")
+        return self.start_over(connection)
 
     def start_over(self, connection: sqlite3.Connection) -> int:
         """Empty the index: everything is pending."""

@@ -132,6 +132,7 @@ class Writer:
                 ):
                     raise
                 self.repeated += 1
+                self._mend_index(error, connection)
                 return self._one_by_one(writes, keys, connection)
         except Exception as error:  # noqa: BLE001 - every caller must get an answer
             mapped = self._unsettled(error, connection)
@@ -157,6 +158,14 @@ class Writer:
         self._commit(connection)
         rows.committed()
         return [Committed(key) for key in keys]
+
+    def _mend_index(self, error: Exception, connection: sqlite3.Connection) -> None:
+        """If it was the index of words, no write need fail of it."""
+        self.index.note(error)
+        if self.index.is_damaged:
+            connection.execute("BEGIN IMMEDIATE")
+            self.index.mend(connection)
+            self._commit(connection)
 
     def _one_by_one(
         self, writes: Sequence[SessionWrite], keys: Sequence[int], connection: sqlite3.Connection
@@ -224,7 +233,6 @@ def _try_one(
         if is_of_the_place(error):
             raise
         connection.execute("ROLLBACK TO one")
-        rows.index.note(error)
         outcome = _verdict(write, error, connection)
     connection.execute("RELEASE one")
     return outcome
