@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
+import subprocess
+import sys
 from functools import partial
 from itertools import count
 from types import SimpleNamespace
@@ -233,6 +236,57 @@ async def test_one_that_was_cut_off_goes_on_where_it_was(path: Path) -> None:
     storage = both()
     await storage.open()
     assert (await storage.rotate_keys()).records == left
+    await storage.close()
+    storage = sealed(path, encryption_keys={"b": OTHER})
+    await storage.open()
+    await check(storage)
+    await storage.close()
+
+
+_KILLED = """
+import asyncio, os, signal, sys
+from langswarm.core.session.adapters.storage.sqlite import SQLiteSessionStorage
+from langswarm.core.session.adapters.storage.sqlite.rotation import Rotation
+
+run, slices = Rotation.run, int(sys.argv[2])
+
+
+def run_or_die(self, connection):
+    global slices
+    found = run(self, connection)
+    slices -= 1
+    if slices <= 0:
+        os.kill(os.getpid(), signal.SIGKILL)  # before its commit
+    return found
+
+
+async def rotate():
+    keys = {"a": bytes(range(32)), "b": bytes(range(32, 64))}
+    storage = SQLiteSessionStorage(sys.argv[1], encryption_keys=keys)
+    await storage.open()
+    await storage.rotate_keys()
+
+
+Rotation.run = run_or_die
+asyncio.run(rotate())
+"""
+
+
+@pytest.mark.parametrize("slices", [1, 3])
+async def test_after_a_kill_everything_reads_and_the_next_one_finishes(
+    path: Path, slices: int
+) -> None:
+    storage = sealed(path)
+    await storage.open()
+    await fill(storage)
+    await storage.close()
+    command = [sys.executable, "-c", _KILLED, str(path), str(slices)]
+    done = subprocess.run(command, check=False, timeout=50)  # noqa: ASYNC221 - nothing else runs
+    assert done.returncode == -signal.SIGKILL
+    storage = sealed(path, encryption_keys={"a": KEY, "b": OTHER})
+    await storage.open()
+    await check(storage)
+    assert 0 < (await storage.rotate_keys()).records <= RECORDS
     await storage.close()
     storage = sealed(path, encryption_keys={"b": OTHER})
     await storage.open()
