@@ -41,6 +41,7 @@ from langswarm.core.session.adapters.storage.sqlite import (
     files,
     listing,
     queries,
+    usage,
     verification,
 )
 from langswarm.core.session.adapters.storage.sqlite.mapping import damaged, storage_error
@@ -210,7 +211,10 @@ class HeldFile(ISessionStorage):
         return self._query(partial(queries.find_claim, scope, method, key, vault=self._keys.vault))
 
     async def read_usage(self, query: UsageQuery) -> UsageReport:
-        raise NotImplementedError
+        connection = self._open()
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")  # it has a transaction of its own
+        return self._read(partial(usage.read_usage, query, connection))
 
     # ------------------------------------------------------------ no writes
 

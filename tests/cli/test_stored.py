@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from anyio import to_thread
-from langswarm.core.session import SessionManager, create_session_manager
-from langswarm.core.session.actors.model import SessionQuery
+from langswarm.core.session import SessionManager, StorageError, create_session_manager
+from langswarm.core.session.actors.model import Purge, SessionQuery, SessionWrite, UsageQuery
 from langswarm.core.session.adapters.storage.sqlite.schema import USER_VERSION
 from langswarm.core.session.cli import main
-from langswarm.core.session.cli.held import HeldFile, reading
+from langswarm.core.session.cli.held import HeldFile, Keys, reading
 from langswarm.core.session.cli.screen import safe_json, safe_line, safe_text
 
 if TYPE_CHECKING:
@@ -78,9 +78,18 @@ async def some(manager: SessionManager) -> None:
     await third.delete()
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return filled(tmp_path_factory.mktemp("template") / "some.db", some)
+
+
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return filled(tmp_path / "some.db", some)
+def path(template: Path, tmp_path: Path) -> Path:
+    """A file that nobody has open, as the program that had it has left it."""
+    path = tmp_path / "some.db"
+    shutil.copy(template, path)
+    path.with_name("some.db.lock").touch()
+    return path
 
 
 @pytest.fixture(autouse=True)
@@ -450,6 +459,62 @@ class TestFileThatIsHeld:
             assert ids(json.loads(done.stdout)) == ["second", "first"]
             await manager.create_session("eve", "mock", "m")
         assert not path.with_name("held.db-wal").exists()
+
+
+class TestStorage:
+    """What a manager is given: it reads as the storage does, and stores nothing."""
+
+    async def test_reads_what_the_storage_reads(self, path: Path) -> None:
+        file = HeldFile(path, Keys())
+        await file.open()
+        async with manager_of(path.with_name("copy.db")) as manager:
+            await some(manager)
+            storage = manager._anchor.host.storage
+            (stored,) = await storage.load(["first"])
+            assert stored is not None
+            (found,) = await file.read_back(["first"])
+            assert found is not None
+            assert found.record.key == stored.record.key
+            assert found.documents == stored.documents
+            turn = await file.read_turn(1, 1)
+            assert turn is not None
+            assert turn.state == "completed"
+            query = UsageQuery(first_day=0, last_day=1_000_000)
+            (day,) = (await file.read_usage(query)).days[:1]
+            assert day.provider == "mock"
+            assert await file.find_claim("first", "send_message", "none") is None
+            assert not await file.load_unfinished(10)
+            assert not await file.load_purges(0, 10)
+        await file.close()
+
+    async def test_stores_nothing(self, path: Path) -> None:
+        before = contents_of(path.parent)
+        file = HeldFile(path, Keys())
+        await file.open()
+        (stored,) = await file.load(["first"])
+        assert stored is not None
+        purge = Purge(provider="p", provider_session_id="c", queued_us=1, due_us=1)
+        assert await file.sweep_claims(1, 1) == 0
+        with pytest.raises(StorageError, match="only read"):
+            await file.commit([SessionWrite(expected_revision=1, after=stored)])
+        with pytest.raises(StorageError, match="only read"):
+            await file.erase_user("ada")
+        with pytest.raises(StorageError, match="only read"):
+            await file.settle_purge(purge, retry_us=None, error=None)
+        await file.close()
+        assert contents_of(path.parent) == before
+
+    async def test_that_is_closed_says_so(self, path: Path) -> None:
+        with pytest.raises(StorageError, match="not open"):
+            await HeldFile(path, Keys()).load(["first"])
+
+    async def test_changes_of_sessions_are_refused(self, path: Path) -> None:
+        async with SessionManager(HeldFile(path, Keys())) as manager:
+            session = await manager.get_session("first")
+            with pytest.raises(StorageError, match="only read"):
+                await session.send_message("Hello")
+            with pytest.raises(StorageError, match="only read"):
+                await manager.create_session("u", "mock", "m")
 
 
 class TestOtherFiles:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -237,6 +238,52 @@ class TestProduction:
 
     def test_waits_for_the_process_before_it(self) -> None:
         assert filled("production").storage_config == {"pool_size": 2, "lock_wait_seconds": 30.0}
+
+
+class TestGuide:
+    """The blocks of "Configuration Presets", with paths and keys of a test."""
+
+    async def test_production_configuration(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("OPENAI_API_KEY", "a-key-of-openai")
+        monkeypatch.setenv("ANTHROPIC_API_KEY", "a-key-of-anthropic")
+        prod_manager = create_session_manager(
+            preset="production",
+            providers={
+                "openai": os.getenv("OPENAI_API_KEY"),
+                "anthropic": os.getenv("ANTHROPIC_API_KEY"),
+            },
+            storage_config={
+                "db_path": tmp_path / "data.db",
+                "pool_size": 20,
+                "backup_enabled": True,
+            },
+        )
+        async with prod_manager:
+            for provider in ("openai", "anthropic", "mock"):
+                await prod_manager.create_session("user123", provider, "a-model")
+        assert (tmp_path / "data.db").exists()
+
+    async def test_custom_configuration(self, tmp_path: Path) -> None:
+        metrics = MetricsHook()
+        custom_manager = create_session_manager(
+            storage="sqlite",
+            storage_config={
+                "db_path": tmp_path / "custom_sessions.db",
+                "enable_wal": True,
+                "pool_size": 15,
+            },
+            providers={"openai": "a-key-of-openai", "anthropic": "a-key-of-anthropic"},
+            middleware=[LoggingMiddleware()],
+            hooks=[metrics],
+            cleanup_config={"archive_after_days": 14, "delete_after_days": 60},
+        )
+        async with custom_manager:
+            session = await custom_manager.create_session("user123", "mock", "mock-model")
+            await session.send_message("Hello!")
+        assert metrics.snapshot().events["message_received"] == 1
+        assert custom_manager.preset is None
 
 
 class TestWhatIsGiven:
