@@ -23,7 +23,7 @@ def indexed(texts: list[str], tokenizer: str) -> list[list[str]]:
         connection.executemany("INSERT INTO t(rowid, text) VALUES (?, ?)", enumerate(texts))
         rows = connection.execute("SELECT doc, term FROM v ORDER BY doc, offset")
         for row, term in rows:
-            found[row].append(term)
+            found[int(row)].append(str(term))
     return found
 
 
