@@ -146,8 +146,8 @@ if __name__ == "__main__":
         bind=os.environ.get("BIND", "127.0.0.1:8000"),
         # How long requests may go on; then they are cut, and the turns drain.
         graceful_timeout=float(os.environ.get("GRACE_SECONDS", "30")),
-        # A client that is slow to ask is cut off after it; five seconds are few under load.
-        keep_alive_timeout=30,
+        # Connections that wait to be accepted: of a larger burst of clients some are reset.
+        backlog=1_000,
         shutdown_timeout=60,  # longer than SESSIONS_DRAIN_SECONDS
     )
     trio.run(partial(serve, app, config, shutdown_trigger=told_to_stop))
