@@ -193,8 +193,8 @@ def _check_version(document: Mapping[str, Any]) -> None:
             f"this is no conversation of export_conversation(): its format is not {FORMAT!r}; "
             "files of other programs are read by: langswarm-session import"
         )
-    version = document.get("version")
-    if version == VERSION and not isinstance(version, bool):
+    version: object = document.get("version")
+    if not isinstance(version, bool) and version == VERSION:
         return
     newer = isinstance(version, int) and not isinstance(version, bool) and version > VERSION
     advice = (

@@ -29,8 +29,8 @@ def session_of_object(
     session_id = _of(value, "session_id")
     if not isinstance(session_id, str):
         raise UnreadableError(f"its session_id is no text: {shown(session_id)}")
-    if not isinstance(messages, Iterable) or isinstance(messages, (str, bytes, Mapping)):
-        raise UnreadableError(f"its messages are no list: {shown(messages)}")
+    if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
+        raise UnreadableError("its messages are no list")
     timeline = Timeline(zone, notes.add)
     created = _time(timeline, _of(value, "created_at"))
     updated = _time(timeline, _of(value, "updated_at"))

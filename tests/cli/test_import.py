@@ -87,15 +87,16 @@ def test_a_list_of_messages_needs_a_user(capsys: Output) -> None:
 
 
 @pytest.mark.parametrize("form", ["dict", "jsonl"])
-def test_an_exported_conversation_is_imported_once(form: Any, capsys: Output) -> None:
+def test_an_exported_conversation_is_imported_once(form: str, capsys: Output) -> None:
     """Under its own id; another user may be named."""
 
     async def export() -> str:
         async with create_session_manager() as manager:
             session = await manager.create_session("ada", "mock", "m", session_id="s")
             await session.send_message("hello")
-            found: Any = await session.export_conversation(form)
-            return found if isinstance(found, str) else json.dumps(found)
+            if form == "jsonl":
+                return await session.export_conversation("jsonl")
+            return json.dumps(await session.export_conversation())
 
     Path("old.json").write_text(anyio.run(export), encoding="utf-8")
     code, out, _ = run(capsys, "conversation", "old.json", "--user", "bob")

@@ -139,10 +139,11 @@ async def test_a_repetition_under_a_key_adds_nothing(store: Store) -> None:
     async with store.manager(Echo()) as manager:
         session = await manager.get_session(session.session_id)
         assert await session.add_message("user", "once", **given) == first
+        later: dict[str, Any] = {**given, "timestamp": LONG_AGO + timedelta(seconds=1)}
         for role, content, keywords in (
             ("assistant", "once", given),
             ("user", "other", given),
-            ("user", "once", {**given, "timestamp": LONG_AGO + timedelta(seconds=1)}),
+            ("user", "once", later),
         ):
             with pytest.raises(IdempotencyConflictError):
                 await session.add_message(role, content, **keywords)

@@ -120,7 +120,7 @@ async def test_hidden_messages_can_be_left_out_or_shown(memory: Store) -> None:
         assert re.search(r"^## 7\. user \(.*, hidden\)$", text, re.MULTILINE)
         for vendor in ("openai", "anthropic"):
             with pytest.raises(ConfigurationError, match="include_hidden"):
-                await session.export_conversation(vendor, include_hidden=True)  # type: ignore[call-overload]
+                await session.export_conversation(vendor, include_hidden=True)
 
 
 async def test_vendors_get_what_a_provider_may_see(memory: Store) -> None:
