@@ -250,7 +250,7 @@ class MailboxFullError(OverloadError):
 
 
 class CapacityError(OverloadError):
-    """`max_live_sessions` are busy and none became free within `queue_timeout_seconds`."""
+    """There is no room for it: the text names the limit, and says what makes room."""
 
 
 class SessionBusyError(OverloadError):
