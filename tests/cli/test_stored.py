@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -20,7 +22,7 @@ from langswarm.core.session.actors.model import Purge, SessionQuery, SessionWrit
 from langswarm.core.session.adapters.storage.sqlite.schema import USER_VERSION
 from langswarm.core.session.cli import main
 from langswarm.core.session.cli.held import HeldFile, Keys, reading
-from langswarm.core.session.cli.screen import safe_json, safe_line, safe_text
+from langswarm.core.session.cli.screen import Screen, safe_json, safe_line, safe_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -310,6 +312,29 @@ class TestHostileContents:
         assert safe_line("a\n\tb\x9b\ud800") == "a\\n\\tb\\x9b\\ud800"
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class TestScreen:
+    def test_of_a_terminal_is_steered_by_nothing(self) -> None:
+        terminal, pipe = Terminal(), io.StringIO()
+        for out in (terminal, pipe):
+            Screen(out).write("a\x1b[2J\n")
+        assert terminal.getvalue() == "a\\x1b[2J\n"
+        assert pipe.getvalue() == "a\x1b[2J\n"
+
+    def test_whose_reader_has_left_is_silent(self) -> None:
+        reading_end, writing_end = os.pipe()
+        os.close(reading_end)
+        with os.fdopen(writing_end, "w") as out:
+            screen = Screen(out)
+            screen.write("x" * 100_000)
+            assert screen.closed
+            screen.write("more")
+
+
 class TestEncryptedFile:
     @pytest.mark.parametrize("kind", ["encryption_keys", "encryption_key", "sqlcipher_key"])
     async def test_is_read_with_the_keys_of_the_environment(
@@ -448,6 +473,21 @@ class TestFileThatIsHeld:
         answer = await to_thread.run_sync(asked, capsys, "sessions", "--db", folder / "held.db")
         assert ids(answer) == ["second", "first"]
         assert contents_of(folder) == before
+
+    async def test_may_be_closed_while_it_is_read(self, tmp_path: Path) -> None:
+        """The -wal stays behind then, and the next program folds it in."""
+        path = tmp_path / "held.db"
+        file = HeldFile(path, Keys())
+        async with manager_of(path) as manager:
+            await some(manager)
+            await file.open()
+            assert (await file.load(["first"]))[0] is not None
+        assert (await file.load(["second"]))[0] is not None
+        await file.close()
+        async with manager_of(path) as manager:
+            assert (await manager.get_session("first")).message_count == 2
+            assert (await manager.verify_storage()).ok
+        assert {file.name for file in tmp_path.iterdir()} == {"held.db", "held.db.lock"}
 
     async def test_by_another_process_is_read_by_a_third(self, tmp_path: Path) -> None:
         """The real command, while this process holds the file."""
