@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio.lowlevel
 import attrs
 from langswarm.core.session import InMemorySessionStorage as Good
 from langswarm.core.session import StorageError
 from langswarm.core.session.actors.model import Counters
-from langswarm.core.session.actors.ports import Backup, Verification
+from langswarm.core.session.actors.ports import Backup, KeyRotation, Verification
 
 from .wrong_storages import on_page
 
@@ -238,6 +238,20 @@ class OptimizesAway(Good):
     async def optimize(self) -> None:
         for entry in self._entries.values():
             entry.messages.clear()
+
+
+class RotatesAway(Good):
+    async def rotate_keys(self) -> KeyRotation:
+        for entry in self._entries.values():
+            entry.messages.clear()
+        return await super().rotate_keys()
+
+
+class ClaimsARotation(Good):
+    """It says nothing, where it should say that there is nothing to rotate."""
+
+    async def rotate_keys(self) -> Any:
+        return "done"
 
 
 class FindsProblemsEverywhere(Good):

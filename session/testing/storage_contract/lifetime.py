@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 from langswarm.core.session.actors.errors import ConfigurationError
 from langswarm.core.session.actors.model import MessageQuery, SessionQuery, UsageQuery
-from langswarm.core.session.actors.ports import StorageHealth
+from langswarm.core.session.actors.ports import KeyRotation, StorageHealth
 from langswarm.core.session.testing.storage_contract import promises
 from langswarm.core.session.testing.storage_contract.builders import (
     ALL,
@@ -239,3 +239,33 @@ async def a_backup_never_overwrites_a_file(storage: ISessionStorage) -> None:
             found = ConfigurationError
         expect("ConfigurationError where a file is there", found is ConfigurationError, found)
         expect_equal("the file", path.read_bytes(), b"somebody's")
+
+
+async def _rotates(storage: ISessionStorage, done: list[object]) -> None:
+    """Whether it does, or has nothing to rotate; whatever else it raises comes out."""
+    try:
+        done.append(await storage.rotate_keys())
+    except ConfigurationError:
+        done.append(None)
+
+
+@part.opened(promises.ROTATE)
+async def rotating_keys_changes_nothing_and_lets_commits_through(
+    storage: ISessionStorage,
+) -> None:
+    kept = await commit(storage, open_turn(await create(storage, "kept")))
+    done: list[object] = []
+    async with anyio.create_task_group() as group:
+        group.start_soon(_rotates, storage, done)
+        await create(storage, "meanwhile")
+    expect_equal("the session", list(await storage.load(["kept"])), [kept])
+    expect_equal("the messages", await contents(storage, kept.record.key), ["text 1"])
+
+
+@part.opened(promises.NO_ROTATION)
+async def keys_are_rotated_or_that_is_refused(storage: ISessionStorage) -> None:
+    await create(storage)
+    done: list[object] = []
+    await _rotates(storage, done)
+    rotated = all(one is None or isinstance(one, KeyRotation) for one in done)
+    expect("a KeyRotation, or ConfigurationError", rotated, done)

@@ -120,6 +120,14 @@ NO_BACKUP = (
 )
 VERIFY = f"{_PORT}.verify: Look at everything that is stored, while commits go on."
 
+ROTATE = (
+    f"{_PORT}.rotate_keys: Encrypt everything with the current key, in steps that let commits "
+    "through in between."
+)
+NO_ROTATION = (
+    f"{_PORT}.rotate_keys: Raises ConfigurationError where nothing is encrypted record by record."
+)
+
 WRITE_ORDER = (
     "SessionWrite: Order within the write: clear, hide, insert messages, mark, turns, claim, "
     "purges, tags, usage, session, erase."
