@@ -33,6 +33,7 @@ BENCHMARKS = {
     "bytes": "bytes written per turn on SQLite",
     "history": "the last 20 of 1,000 messages from SQLite",
     "rehydrate": "sessions of 1,000 messages that are not in memory, on SQLite",
+    "lists": "pages of sessions, searches, and figures of 30 days, from SQLite",
     "providers": "turns through the vendors' providers, beside bare clients and the vendors' own",
     "sse": "events of streamed answers, beside bare clients and other readers",
 }
@@ -47,6 +48,7 @@ MODULES = {
     "bytes": "turn_bytes",
     "history": "history_reads",
     "rehydrate": "rehydration",
+    "lists": "lists",
     "providers": "provider_turns",
     "sse": "stream_events",
 }

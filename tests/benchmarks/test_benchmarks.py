@@ -22,6 +22,7 @@ NAMES = (
     "bytes",
     "history",
     "rehydrate",
+    "lists",
     "providers",
     "sse",
 )
