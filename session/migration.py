@@ -330,4 +330,5 @@ async def _is_beginning(
 
 
 def _said(message: MessageRecord) -> tuple[object, ...]:
-    return (message.seq, message.role, message.content, message.created_us, message.hidden_by)
+    """Not when: where a file tells no times, they are those of the file."""
+    return (message.seq, message.role, message.content, message.hidden_by)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
@@ -160,6 +161,18 @@ async def test_what_was_done_here_is_left_alone(change: str, tmp_path: Path) -> 
         assert report.reason
         if before is not None:
             assert await found.get_messages() == before
+
+
+async def test_a_file_without_times_is_extended_too(tmp_path: Path) -> None:
+    """Its messages have the time of the file, which is another one each time it is written."""
+    path, talk = tmp_path / "talk.json", [{"role": "user", "content": "one"}]
+    async with create_session_manager() as manager:
+        for run, outcome in enumerate(("imported", "extended", "extended")):
+            path.write_text(json.dumps(talk), encoding="utf-8")
+            os.utime(path, (1_700_000_000 + run, 1_700_000_000 + run))
+            found = outcomes(await write(manager, path, user_id="ada"))
+            assert found == {"talk": (outcome, 1)}
+            talk.append({"role": "user", "content": f"more {run}"})
 
 
 async def test_an_id_that_belongs_to_another_session_is_not_touched(tmp_path: Path) -> None:
