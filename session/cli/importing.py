@@ -11,9 +11,10 @@ from typing import Any, Literal, TextIO, cast
 
 import anyio
 import attrs
-from langswarm.core.session import SessionExistsError, SessionManager, SQLiteSessionStorage
+from langswarm.core.session import SessionExistsError, SessionManager
 from langswarm.core.session.cli.exits import FAILED, OK, CommandError, UsageError
 from langswarm.core.session.cli.screen import Screen, safe_json, safe_line
+from langswarm.core.session.cli.stored import storage_config
 from langswarm.core.session.migration import (
     ImportReport,
     SessionReport,
@@ -93,7 +94,9 @@ def _is_database(path: Path) -> bool:
 
 
 def _manager(options: Options) -> SessionManager:
-    return SessionManager(SQLiteSessionStorage(options.into))
+    """With the keys that the environment has."""
+    config = {**storage_config(), "db_path": options.into}
+    return SessionManager("sqlite", storage_config=config)
 
 
 async def _sessions(options: Options, source: Source) -> ImportReport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from pathlib import Path
@@ -141,6 +142,21 @@ def test_a_file_that_is_in_use_is_left_alone(capsys: Output) -> None:
     code, out, error = anyio.run(hold, lambda: run(capsys, "v1", str(V1)))
     assert (code, out) == (1, "")
     assert "new.db" in error
+
+
+def test_a_file_with_a_key_is_imported_into_encrypted(
+    capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the key of the environment; contents are in the clear nowhere."""
+    key = base64.b64encode(bytes(range(32))).decode()
+    monkeypatch.setenv("LANGSWARM_SESSION_STORAGE_CONFIG_ENCRYPTION_KEY", key)
+    secret = "nobody else reads this"
+    Path("talk.json").write_text(json.dumps([{"role": "user", "content": secret}]))
+    assert run(capsys, "messages", "talk.json", "--user", "ada")[0] == 0
+    files = [each.read_bytes() for each in Path().iterdir() if each.name.startswith("new.db")]
+    assert not any(secret.encode() in content for content in files)
+    assert main(["show", "talk", "--db", "new.db"]) == 0
+    assert secret in capsys.readouterr().out
 
 
 def test_the_error_about_an_old_file_names_this_command(tmp_path: Path) -> None:
