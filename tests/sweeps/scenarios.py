@@ -18,6 +18,7 @@ from langswarm.core.session import (
     SessionNotFoundError,
 )
 from langswarm.core.session.errors import TurnStateError
+from langswarm.core.session.interfaces import UserSessions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,7 +37,7 @@ CONVERSATION = {
     ],
 }
 
-CLASSES = {"Session": Session, "SessionManager": SessionManager}
+CLASSES = {"Session": Session, "SessionManager": SessionManager, "UserSessions": UserSessions}
 ENTRANCES = ("__aenter__", "__aexit__")
 
 
@@ -79,6 +80,13 @@ def _session(method: str, *args: Any, **options: Any) -> Scenario:
 def _manager(method: str, *args: Any, **options: Any) -> Scenario:
     async def call(world: World) -> object:
         return await getattr(world.manager, method)(*args)
+
+    return Scenario(call=call, **options)
+
+
+def _user(method: str, *args: Any, user_id: str = "ada", **options: Any) -> Scenario:
+    async def call(world: World) -> object:
+        return await getattr(world.manager.for_user(user_id), method)(*args)
 
     return Scenario(call=call, **options)
 
@@ -281,6 +289,18 @@ SCENARIOS = {
     "SessionManager.search_sessions": Scenario(call=_search_sessions),
     "SessionManager.update_sessions": _manager("update_sessions", ["s", "?"], {"tags": ["t"]}),
     "SessionManager.verify_storage": _manager("verify_storage"),
+    "UserSessions.archive_sessions": _user("archive_sessions", ["s", "?"], after=_reopen),
+    "UserSessions.create_session": _user("create_session", "scripted", "m"),
+    "UserSessions.delete_sessions": _user("delete_sessions", ["s", "?"], unchecked=True),
+    "UserSessions.erase_user": _user(
+        "erase_user", user_id="eve", before=_have_eve, after=_eve_is_gone
+    ),
+    "UserSessions.get_analytics": _user("get_analytics"),
+    "UserSessions.get_session": _user("get_session", "s"),
+    "UserSessions.get_user_sessions": _user("get_user_sessions"),
+    "UserSessions.import_conversation": _user("import_conversation", CONVERSATION),
+    "UserSessions.search_sessions": _user("search_sessions"),
+    "UserSessions.update_sessions": _user("update_sessions", ["s", "?"], {"tags": ["t"]}),
 }
 
 BESIDE = {
@@ -299,6 +319,7 @@ EXCLUDED = {
     "Session.clear_messages": "history compared with sends: it deletes what was sent",
     "Session.delete": "history compared with sends: a deleted session cannot be read",
     "SessionManager.delete_sessions": "history compared with sends: as Session.delete",
+    "UserSessions.delete_sessions": "history compared with sends: as Session.delete",
     "SessionManager.health": "cancelled: it never waits, so it has no point",
     "SessionManager.aclose": "faults: it ends each run that sweeps the faults of all others",
     "SessionManager.__aexit__": "faults: it is aclose()",
