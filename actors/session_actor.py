@@ -17,7 +17,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .answer import describe
-from .branches import rewind
 from .decisions import (
     AppendMessage,
     ChangeStatus,
@@ -266,6 +265,8 @@ class SessionActor:
     def _begin_command(self, ticket: Ticket[Any], found: Prepared) -> None:
         command, now_us = ticket.command, self.system.wall_clock_us()
         if isinstance(command, Rewind) and isinstance(found, VisibleAfter):
+            from .branches import rewind  # noqa: PLC0415 - not for every program
+
             state = self.loaded_state()
             write: SessionWrite | None = rewind(state, command.to_seq, found.count, now_us)
         else:

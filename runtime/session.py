@@ -6,7 +6,6 @@ the session is evicted and comes back, and keeps the runtime alive.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import anyio.lowlevel
@@ -750,6 +749,8 @@ def _present_context(state: StoredSession) -> SessionContext:
 def _present_config(state: StoredSession) -> dict[str, Any]:
     config = decode_object(state.documents.config)
     if "auto_archive_after" in config:
+        from datetime import timedelta  # noqa: PLC0415 - not for every program
+
         config["auto_archive_after"] = timedelta(seconds=config["auto_archive_after"])
     return config
 

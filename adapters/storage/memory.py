@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ...actors.errors import StorageError
-from ...actors.idempotency import user_scope
 from ...actors.model import Committed, Conflict, Role, SessionPage, SessionStatus
 from ...actors.ports import ISessionStorage, StorageHealth
 from .usage_table import UsageTable
@@ -176,6 +175,8 @@ class InMemorySessionStorage(ISessionStorage):
     async def erase_user(self, user_id: str) -> None:
         self._check_open()
         self._usage.erase_user(user_id)
+        from ...actors.idempotency import user_scope  # noqa: PLC0415 - not for every program
+
         scope = user_scope(user_id)
         for name in [name for name in self._claims if name[0] == scope]:
             del self._claims[name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from langswarm.core.session.actors import branches, preparation, session_actor, turn
+from langswarm.core.session.actors import branches, turn
 from langswarm.core.session.actors.model import changed
 from langswarm.core.session.actors.session_actor import SessionActor
 from langswarm.core.session.actors.turn import Turn
@@ -50,10 +50,12 @@ def hidden_messages_are_counted() -> AbstractContextManager[object]:
 def rewind_is_off_by_one() -> AbstractContextManager[object]:
     """The message that a history is rewound to is hidden too."""
 
-    def further(state: StoredSession, to_seq: int, visible: int, now_us: int) -> SessionWrite:
-        return branches.rewind(state, max(0, to_seq - 1), visible, now_us)
+    rewind = branches.rewind
 
-    return patch.object(session_actor, "rewind", further)
+    def further(state: StoredSession, to_seq: int, visible: int, now_us: int) -> SessionWrite:
+        return rewind(state, max(0, to_seq - 1), visible, now_us)
+
+    return patch.object(branches, "rewind", further)
 
 
 @planted("G4")
@@ -88,12 +90,14 @@ def stale_window_after_a_retry() -> AbstractContextManager[object]:
 def rewound_conversation_is_resumed() -> AbstractContextManager[object]:
     """The provider's own conversation is gone on with after a rewind."""
 
+    rewind = branches.rewind
+
     def clean(state: StoredSession, to_seq: int, visible: int, now_us: int) -> SessionWrite:
-        write = branches.rewind(state, to_seq, visible, now_us)
+        write = rewind(state, to_seq, visible, now_us)
         record = changed(write.after.record, dirty=state.record.dirty)
         return changed(write, after=changed(write.after, record=record))
 
-    return patch.object(session_actor, "rewind", clean)
+    return patch.object(branches, "rewind", clean)
 
 
 @planted("G9")
@@ -103,4 +107,4 @@ def completed_turns_are_retried() -> AbstractContextManager[object]:
     def anything_goes(*_: object) -> None:
         return None
 
-    return patch.object(preparation, "check_replay", anything_goes)
+    return patch.object(branches, "check_replay", anything_goes)
