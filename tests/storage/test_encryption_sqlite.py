@@ -248,6 +248,18 @@ TAMPERED: dict[str, tuple[str, tuple[object, ...]]] = {
     "another turn": ("UPDATE messages SET turn_no = 9 WHERE id = ?", (ONE | 1,)),
     "another place": ("UPDATE messages SET id = ? WHERE id = ?", (ONE | 9, ONE | 1)),
     "another id": ("UPDATE messages SET message_id = 'x' WHERE id = ?", (ONE | 1,)),
+    "a plain message": ("UPDATE messages SET content = 'mine', codec = 0 WHERE id = ?", (ONE | 1,)),
+    "plain documents": (
+        """
+        UPDATE session_documents SET codec = 0, config = NULL, context = NULL,
+        provider_config = NULL, provider_settings = NULL WHERE session_key = ?
+        """,
+        (1,),
+    ),
+    "a plain turn": (
+        "UPDATE turns SET partial_text = 'mine', error_text = NULL, codec = 0 WHERE id = ?",
+        (ONE | 1,),
+    ),
     "an unknown codec": ("UPDATE messages SET codec = 7 WHERE id = ?", (ONE | 1,)),
     "another user": ("UPDATE sessions SET user_id = 'mallory' WHERE key = ?", (1,)),
     "another name": ("UPDATE sessions SET id = 'mine' WHERE key = ?", (1,)),
@@ -307,6 +319,29 @@ async def test_an_older_state_of_a_field_is_noticed(path: Path) -> None:
     await storage.open()
     with pytest.raises(StorageError, match="config was changed or moved"):
         await storage.load(["s"])
+    await storage.close()
+
+
+@pytest.mark.parametrize("mark", ["none", "one without a key", "no keys at all"])
+async def test_a_file_cannot_be_said_to_be_plain_by_somebody_without_a_key(
+    path: Path, mark: str
+) -> None:
+    await two_sessions(path)
+    change_file(path, TAMPERED["a plain message"], TAMPERED["plain documents"])
+    if mark == "one without a key":
+        change_file(path, ("INSERT INTO encryption_keys VALUES ('', x'00')", ()))
+    if mark == "no keys at all":
+        change_file(path, ("DELETE FROM encryption_keys", ()))
+        error = await refused(path)
+        assert (error.code, "forgotten with which keys" in str(error)) == ("corrupt", True)
+        return
+    storage = sealed(path)
+    await storage.open()
+    with pytest.raises(StorageError, match="not encrypted, in a file that has nothing plain"):
+        await contents(storage, 1)
+    assert (await storage.rotate_keys()).unreadable == 2
+    with pytest.raises(StorageError, match="not encrypted, in a file that has nothing plain"):
+        await storage.load(["one"])
     await storage.close()
 
 

@@ -1,8 +1,8 @@
 """The keys: read, checked, derived for each purpose, and shown by nothing.
 
-A key that is given is never used itself. HKDF makes three of it: one seals records, one hashes
-tags, and one is a fingerprint, which tells a wrong key from the right one and nothing else, so
-that it may be stored.
+A key that is given is never used itself. HKDF makes others of it: one seals records, one hashes
+tags, one is a fingerprint, which tells a wrong key from the right one and nothing else, so that it
+may be stored, and one is a mark that only who has the key can set.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _bytes_of(value: object, name: str) -> bytes:
 class RingKey:
     """One key of a ring, derived for its purposes."""
 
-    __slots__ = ("__tags", "decrypt", "encrypt", "fingerprint", "key_id")
+    __slots__ = ("__tags", "decrypt", "encrypt", "fingerprint", "key_id", "plain_mark")
 
     def __init__(self, key_id: str, key: bytes) -> None:
         from cryptography.hazmat.primitives.ciphers.aead import (  # noqa: PLC0415 - an extra
@@ -97,6 +97,8 @@ class RingKey:
         self.decrypt: Callable[[bytes, bytes, bytes], bytes] = cipher.decrypt
         self.fingerprint = _derived(key, "fingerprint", 16)
         """May be stored: no key can be found from it."""
+        self.plain_mark = _derived(key, "plain mark", 16)
+        """Says that something may be plain; who has no key cannot say it."""
         self.__tags = _derived(key, "tags", KEY_BYTES)
 
     def hash_tag(self, tag: str) -> bytes:

@@ -302,6 +302,7 @@ class Database:
         was = await self._run(self._writer_connection, was_plain)
         if was and await self._mapped(self.maintenance.rebuild()):
             await self._change(forget_plain)
+            self._vault.allows_plain = False
 
     # ------------------------------------------------------------ inside
 
@@ -378,7 +379,7 @@ class Database:
             connect=self._connect_by,
         )
         await connect(self._writer_connection, set_up=partial(_set_up_writer, options))
-        await self._writer_connection.run(partial(check_keys, options.ring, self.writer.index))
+        await self._writer_connection.run(partial(check_keys, self._vault, self.writer.index))
         await self._writer_connection.run(self.writer.start)
         self.place.enter_wal()
         for _ in range(options.readers if options.wal else 0):

@@ -3,6 +3,7 @@
 `encryption_keys` has a row for each key that sealed something in the file: its id and its
 fingerprint, so that a wrong or missing key is told when the file is opened. The row of the id ''
 says that the file may hold what was written in plain: records, and what is left of them on pages.
+It has a mark that only who has a key can make: without it, a plain record counts as forged.
 
 A rotation goes through the tables in slices of some milliseconds, each of them a transaction on
 the connection that writes, with the commits that arrive in between. It keeps no note of how far it
@@ -45,6 +46,11 @@ _PUT_KEY = "INSERT INTO encryption_keys (key_id, fingerprint) VALUES (?, ?)"
 _DROP_KEYS = "DELETE FROM encryption_keys WHERE key_id NOT IN (?, '')"
 _DROP_PLAIN = "DELETE FROM encryption_keys WHERE key_id = ''"
 _WAS_PLAIN = "SELECT EXISTS (SELECT 1 FROM encryption_keys WHERE key_id = '')"
+_ANYTHING_SEALED = tuple(
+    f"SELECT EXISTS (SELECT 1 FROM {layout.table} WHERE codec <> 0)"
+    for layout in (DOCUMENTS_OF, MESSAGES, TURNS, CLAIMS)
+)
+_MARK_PLAIN = "UPDATE encryption_keys SET fingerprint = ? WHERE key_id = ''"
 _OWNER = ("session_key", "id", "user_id")
 _TAGS = "SELECT tag FROM session_tags WHERE session_key = ?"
 _PUT_TAG = "UPDATE OR REPLACE session_tags SET tag = ?1 WHERE session_key = ?2 AND tag = ?3"
@@ -53,11 +59,12 @@ _ANYTHING = """
 """
 
 
-def check_keys(ring: KeyRing | None, index: SearchIndex, connection: sqlite3.Connection) -> None:
+def check_keys(vault: Vault, index: SearchIndex, connection: sqlite3.Connection) -> None:
     """Raise StorageError of code `key` if these are not the file's keys; note the current one.
 
     In a file that was written in plain, the words of what was written so far are forgotten.
     """
+    ring = vault.ring
     stored: dict[str, bytes] = dict(connection.execute(_KEYS).fetchall())
     names = sorted(set(stored) - {WAS_PLAIN})
     if ring is None:
@@ -70,13 +77,30 @@ def check_keys(ring: KeyRing | None, index: SearchIndex, connection: sqlite3.Con
         logger.warning(
             "what is encrypted with the keys %s cannot be read: they are not given", missing
         )
-    if ring.current.key_id not in stored:
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute(_PUT_KEY, (ring.current.key_id, ring.current.fingerprint))
-        if not stored and connection.execute(_ANYTHING).fetchone() == (1,):
-            connection.execute(_PUT_KEY, (WAS_PLAIN, b""))
-            index.start_over(connection)
-        connection.execute("COMMIT")
+    vault.allows_plain = _is_plain(ring, stored, connection)
+    if ring.current.key_id in stored:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(_PUT_KEY, (ring.current.key_id, ring.current.fingerprint))
+    if vault.allows_plain and not stored:
+        logger.warning("the file holds what was written in plain: rotate_encryption_keys() ends it")
+        connection.execute(_PUT_KEY, (WAS_PLAIN, ring.current.plain_mark))
+        index.start_over(connection)
+    connection.execute("COMMIT")
+
+
+def _is_plain(ring: KeyRing, stored: dict[str, bytes], connection: sqlite3.Connection) -> bool:
+    """Whether some of it may be plain; only a key can say so of a file that has been encrypted."""
+    if stored:
+        mark = stored.get(WAS_PLAIN)
+        return any(mark == ring.key(key_id).plain_mark for key_id in ring.ids)
+    if any(connection.execute(text).fetchone()[0] for text in _ANYTHING_SEALED):
+        raise StorageError(
+            "the database is damaged (it has encrypted rows, and has forgotten with which keys); "
+            "restore a backup",
+            code="corrupt",
+        )
+    return bool(connection.execute(_ANYTHING).fetchone()[0])
 
 
 def _check_given(ring: KeyRing, stored: dict[str, bytes], names: list[str]) -> None:
@@ -151,6 +175,7 @@ class Rotation:
         """Forget the keys that nothing is sealed with any more; how many. In a transaction."""
         if self._unreadable:
             return 0
+        connection.execute(_MARK_PLAIN, (self._ring.current.plain_mark,))
         return connection.execute(_DROP_KEYS, (self._ring.current.key_id,)).rowcount
 
     def report(self, connection: sqlite3.Connection) -> KeyRotation:

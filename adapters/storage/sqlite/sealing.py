@@ -43,8 +43,12 @@ class Layout:
         self._key_id = columns.index("key_id")
 
     def is_sealed(self, row: Sequence[Any]) -> bool:
-        """Whether there is something to open; a row of nothing but NULL has none."""
+        """Whether there is something to open."""
         return bool(row[self._codec])
+
+    def is_there(self, row: Sequence[Any]) -> bool:
+        """Whether it is a row at all, and not the NULLs of a join."""
+        return row[self._codec] is not None
 
     def is_current(self, ring: KeyRing, row: Sequence[Any]) -> bool:
         """Whether it is sealed with the key that seals now."""
@@ -137,6 +141,15 @@ class Vault:
 
     def __init__(self, ring: KeyRing | None = None) -> None:
         self.ring = ring
+        self.allows_plain = ring is None
+        """Whether rows may be plain: else one that is was put there by somebody without a key."""
+
+    def _must_open(self, layout: Layout, row: Sequence[Any]) -> bool:
+        if layout.is_sealed(row):
+            return True
+        if not self.allows_plain and layout.is_there(row):
+            raise BrokenSealError("it is not encrypted, in a file that has nothing plain")
+        return False
 
     def check_searches(self, text: str | None) -> None:
         """Raise ConfigurationError if a text is looked for, and texts are not kept as such."""
@@ -178,25 +191,26 @@ class Vault:
 
     def forms_of_tag(self, tag: str) -> list[str | bytes]:
         """All that may be stored for a tag."""
-        return [tag] if self.ring is None else [*self.ring.hashes_of_tag(tag), tag]
+        hashes = [] if self.ring is None else self.ring.hashes_of_tag(tag)
+        return [*hashes, tag] if self.allows_plain else [*hashes]
 
     # ------------------------------------------------------------ out: they raise SealError
 
     def open_message(self, row: Row) -> Row:
         """A row of MESSAGE, as it was."""
-        return MESSAGES.opened(self.ring, row) if MESSAGES.is_sealed(row) else row
+        return MESSAGES.opened(self.ring, row) if self._must_open(MESSAGES, row) else row
 
     def open_turn(self, row: Row) -> Row:
         """A row of TURN, as it was."""
-        return TURNS.opened(self.ring, row) if TURNS.is_sealed(row) else row
+        return TURNS.opened(self.ring, row) if self._must_open(TURNS, row) else row
 
     def open_claim(self, row: Row) -> Row:
         """A row of CLAIM, as it was."""
-        return CLAIMS.opened(self.ring, row) if CLAIMS.is_sealed(row) else row
+        return CLAIMS.opened(self.ring, row) if self._must_open(CLAIMS, row) else row
 
     def open_documents(self, row: Row, key: int, session_id: str, user_id: str) -> Row:
         """A row of DOCUMENTS, as it was."""
-        if not DOCUMENTS_OF.is_sealed(row):
+        if not self._must_open(DOCUMENTS_OF, row):
             return row
         return DOCUMENTS_OF.opened(self.ring, row, key, session_id, user_id)
 
@@ -204,7 +218,7 @@ class Vault:
         """The config in a row of SESSION, DOCUMENTS, as it was."""
         documents = row[_DOCUMENTS_START:_TURN_START]
         config: str | None = documents[_CONFIG]
-        if DOCUMENTS_OF.is_sealed(documents):
+        if self._must_open(DOCUMENTS_OF, documents):
             owner = row[_KEY], row[_ID], row[_USER_ID]
             config = DOCUMENTS_OF.opened_field("config", self.ring, documents, *owner)
         return config
@@ -212,7 +226,7 @@ class Vault:
     def open_stored(self, row: Row) -> Row:
         """A row of SESSION, DOCUMENTS, TURN, as it was."""
         documents, turn = row[_DOCUMENTS_START:_TURN_START], row[_TURN_START:]
-        if not DOCUMENTS_OF.is_sealed(documents) and not TURNS.is_sealed(turn):
+        if not self._must_open(DOCUMENTS_OF, documents) and not self._must_open(TURNS, turn):
             return row
         session = row[:_DOCUMENTS_START]
         owner = session[_KEY], session[_ID], session[_USER_ID]
