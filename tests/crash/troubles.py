@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 UNTIL_FULL = 2_000
 """Calls after which something should have been full."""
-BALLAST_BYTES = 300_000
+BALLAST_BYTES = 450_000
 
 
 async def until_refused(
