@@ -60,25 +60,12 @@ _ANYTHING = """
 
 
 def check_keys(vault: Vault, index: SearchIndex, connection: sqlite3.Connection) -> None:
-    """Raise StorageError of code `key` if these are not the file's keys; note the current one.
+    """As `look_at_keys`; and note the current key.
 
     In a file that was written in plain, the words of what was written so far are forgotten.
     """
-    ring = vault.ring
-    stored: dict[str, bytes] = dict(connection.execute(_KEYS).fetchall())
-    names = sorted(set(stored) - {WAS_PLAIN})
-    if ring is None:
-        if names:
-            raise _key_error(f"is encrypted with the keys {names}: give encryption_keys")
-        return
-    _check_given(ring, stored, names)
-    missing = [name for name in names if name not in ring.ids]
-    if missing:
-        logger.warning(
-            "what is encrypted with the keys %s cannot be read: they are not given", missing
-        )
-    vault.allows_plain = _is_plain(ring, stored, connection)
-    if ring.current.key_id in stored:
+    stored, ring = look_at_keys(vault, connection), vault.ring
+    if ring is None or ring.current.key_id in stored:
         return
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(_PUT_KEY, (ring.current.key_id, ring.current.fingerprint))
@@ -87,6 +74,29 @@ def check_keys(vault: Vault, index: SearchIndex, connection: sqlite3.Connection)
         connection.execute(_PUT_KEY, (WAS_PLAIN, ring.current.plain_mark))
         index.start_over(connection)
     connection.execute("COMMIT")
+
+
+def look_at_keys(vault: Vault, connection: sqlite3.Connection) -> dict[str, bytes]:
+    """The keys that the file knows; and whether it may have plain rows, which the vault is told.
+
+    Raises StorageError of code `key` if those of the vault are others, and of code `corrupt` if
+    the file has forgotten its own.
+    """
+    ring = vault.ring
+    stored: dict[str, bytes] = dict(connection.execute(_KEYS).fetchall())
+    names = sorted(set(stored) - {WAS_PLAIN})
+    if ring is None:
+        if names:
+            raise _key_error(f"is encrypted with the keys {names}: give encryption_keys")
+        return stored
+    _check_given(ring, stored, names)
+    missing = [name for name in names if name not in ring.ids]
+    if missing:
+        logger.warning(
+            "what is encrypted with the keys %s cannot be read: they are not given", missing
+        )
+    vault.allows_plain = _is_plain(ring, stored, connection)
+    return stored
 
 
 def _is_plain(ring: KeyRing, stored: dict[str, bytes], connection: sqlite3.Connection) -> bool:
