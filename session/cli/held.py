@@ -46,6 +46,7 @@ from langswarm.core.session.adapters.storage.sqlite import (
 )
 from langswarm.core.session.adapters.storage.sqlite.mapping import damaged, storage_error
 from langswarm.core.session.adapters.storage.sqlite.place import uri_of
+from langswarm.core.session.adapters.storage.sqlite.rotation import look_at_keys
 from langswarm.core.session.adapters.storage.sqlite.schema import APPLICATION_ID, USER_VERSION
 from langswarm.core.session.adapters.storage.sqlite.sealing import NO_KEYS, Vault
 from langswarm.core.session.cli.exits import UsageError
@@ -114,6 +115,8 @@ class HeldFile(ISessionStorage):
             connect = sqlite3.connect if cipher is None else cipher.connect
             self._connection = self._read(partial(_connected, self.path, options, connect))
             self._read(partial(_check_version, self.path, self._connection, cipher))
+            if self._keys.vault.ring is not None:
+                self._read(partial(look_at_keys, self._keys.vault, self._connection))
 
     async def close(self) -> None:
         self.disconnect()

@@ -19,6 +19,7 @@ from langswarm.core.session import create_session_manager
 from langswarm.core.session.adapters.storage.sqlite import SQLiteSessionStorage, maintenance
 from langswarm.core.session.adapters.storage.sqlite import rotation as rotations
 from langswarm.core.session.adapters.storage.sqlite.rotation import Rotation
+from langswarm.core.session.cli.held import HeldFile, keys_of
 from langswarm.core.session.errors import StorageError
 from langswarm.core.session.interfaces import KeyRotation
 from langswarm.core.session.testing.storage_contract.builders import (
@@ -149,6 +150,28 @@ async def test_what_is_written_to_a_plain_file_with_keys_is_encrypted_at_once(pa
     assert places_of(CANARY, path) == {}
     assert (await storage.verify()).ok
     await storage.close()
+
+
+async def test_a_file_that_is_encrypted_in_part_can_be_looked_at(path: Path) -> None:
+    plain = SQLiteSessionStorage(path, synchronous="OFF")
+    await plain.open()
+    await fill(plain)
+    await plain.close()
+    storage = sealed(path)
+    await storage.open()
+    await create(storage, "new")
+    await storage.close()
+    for keys, code in (({"a": KEY}, None), ({"a": OTHER}, "key")):
+        held = HeldFile(path, keys_of({"encryption_keys": keys}))
+        if code is None:
+            held.connect()
+            assert (await contents(held, 1))[0].startswith(CANARY)
+            assert (await load_one(held, "new")).record.session_id == "new"
+        else:
+            with pytest.raises(StorageError) as caught:
+                held.connect()
+            assert caught.value.code == code
+        held.disconnect()
 
 
 async def test_a_new_file_has_nothing_to_be_rotated(path: Path) -> None:
