@@ -14,9 +14,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from langswarm.core.session import SessionManager, SQLiteSessionStorage, create_session_manager
+from langswarm.core.session.actors.model import MessageRecord, Role
+from langswarm.core.session.actors.past import AppendPast
 from langswarm.core.session.errors import (
     ConfigurationError,
     InvalidMessageError,
+    SessionArchivedError,
     SessionNotFoundError,
 )
 from langswarm.core.session.migration import (
@@ -175,6 +178,25 @@ async def test_a_file_without_times_is_extended_too(tmp_path: Path) -> None:
             talk.append({"role": "user", "content": f"more {run}"})
 
 
+async def test_nothing_is_added_to_a_session_that_goes_on_meanwhile(tmp_path: Path) -> None:
+    """Between the look at its history and the addition it may have been written to."""
+    old, new = (
+        MessageRecord(seq=seq, role=Role.USER, content=f"{seq}", created_us=0) for seq in (1, 2)
+    )
+    command = AppendPast(after_seq=1, messages=(new,))
+    path = write_v1(tmp_path / "old.db", [row_of(session(message(old.content)))])
+    async with create_session_manager() as manager:
+        await write(manager, path)
+        found = await manager.get_session("s")
+        await found.add_message("user", "here")
+        supervisor = manager._anchor.host.runtime().supervisor
+        assert await supervisor.submit("s", command, lambda state: state) is None
+        assert [each.content for each in await found.get_messages()] == ["1", "here"]
+        await found.archive()
+        with pytest.raises(SessionArchivedError):
+            await supervisor.submit("s", command, lambda state: state)
+
+
 async def test_an_id_that_belongs_to_another_session_is_not_touched(tmp_path: Path) -> None:
     """Nor to the same id of another user."""
     path = write_v1(tmp_path / "old.db", [row_of(session(message()))])
@@ -277,14 +299,14 @@ async def test_sessions_without_users_need_to_be_given_one(tmp_path: Path) -> No
 # ---------------------------------------------------------------- one by one
 
 
-class Role(Enum):
+class OldRole(Enum):
     USER = "user"
     ASSISTANT = "assistant"
 
 
 def an_object(**changes: Any) -> Any:
     said = [
-        SimpleNamespace(role=Role.USER, content="one", timestamp=datetime(2025, 1, 1, 9)),  # noqa: DTZ001
+        SimpleNamespace(role=OldRole.USER, content="one", timestamp=datetime(2025, 1, 1, 9)),  # noqa: DTZ001
         SimpleNamespace(role="assistant", content="two", timestamp="2025-01-01T09:00:01"),
     ]
     facts = {"session_id": "old", "user_id": "ada", "provider": "claude", "model": "m"}
