@@ -290,7 +290,7 @@ SCENARIOS = {
     "SessionManager.update_sessions": _manager("update_sessions", ["s", "?"], {"tags": ["t"]}),
     "SessionManager.verify_storage": _manager("verify_storage"),
     "UserSessions.archive_sessions": _user("archive_sessions", ["s", "?"], after=_reopen),
-    "UserSessions.create_session": _user("create_session", "scripted", "m"),
+    "UserSessions.create_session": _user("create_session", "scripted", "m", user_id="dan"),
     "UserSessions.delete_sessions": _user("delete_sessions", ["s", "?"], unchecked=True),
     "UserSessions.erase_user": _user(
         "erase_user", user_id="eve", before=_have_eve, after=_eve_is_gone
@@ -298,7 +298,7 @@ SCENARIOS = {
     "UserSessions.get_analytics": _user("get_analytics"),
     "UserSessions.get_session": _user("get_session", "s"),
     "UserSessions.get_user_sessions": _user("get_user_sessions"),
-    "UserSessions.import_conversation": _user("import_conversation", CONVERSATION),
+    "UserSessions.import_conversation": _user("import_conversation", CONVERSATION, user_id="dan"),
     "UserSessions.search_sessions": _user("search_sessions"),
     "UserSessions.update_sessions": _user("update_sessions", ["s", "?"], {"tags": ["t"]}),
 }

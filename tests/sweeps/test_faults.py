@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(300)  # seconds of a machine that is busy and traces coverage
 
-LAST = ("Session.clear_messages", "Session.delete", "SessionManager.delete_sessions")
+LAST = (
+    "Session.clear_messages",
+    "Session.delete",
+    "SessionManager.delete_sessions",
+    "UserSessions.delete_sessions",
+)
 """After these there is no history to compare: a workload of their own."""
 AT_THE_END = ("SessionManager.aclose", "SessionManager.__aexit__", "SessionManager.__aenter__")
 ORDINARY = tuple(name for name in SCENARIOS if name not in {*LAST, *AT_THE_END})
@@ -75,7 +80,9 @@ def problems_of(world: World) -> list[str]:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("situation", [name for name in SITUATIONS if name != "busy"])
 @pytest.mark.parametrize(
-    "names", [ORDINARY, *((name,) for name in LAST)], ids=["ordinary", "clear", "delete", "batch"]
+    "names",
+    [ORDINARY, *((name,) for name in LAST)],
+    ids=["ordinary", "clear", "delete", "batch", "view"],
 )
 def test_a_fault_of_a_leaf_harms_nobody_else(
     names: tuple[str, ...],
