@@ -31,6 +31,8 @@ class World:
     mine: Session
     foreign: Session
     folder: Path
+    exported: dict[str, Any]
+    """Ada's session, as it was exported."""
 
     def owner(self, name: str) -> object:
         """The object whose method is called."""
@@ -71,6 +73,7 @@ CALLS: dict[str, Callable[[World], dict[str, Any]]] = {
     "Session.archive": _nothing,
     "Session.clear_messages": _nothing,
     "Session.delete": _nothing,
+    "Session.export_conversation": lambda _: {"format": "dict"},
     "Session.follow": lambda world: {"turn_id": f"{world.mine.session_id}/1", "after": None},
     "Session.fork": lambda _: {"at": None, "session_id": None},
     "Session.get_config": _nothing,
@@ -147,8 +150,16 @@ CALLS: dict[str, Callable[[World], dict[str, Any]]] = {
         "cursor": None,
     },
     "SessionManager.health": _nothing,
+    "SessionManager.from_environment": lambda _: {"environ": {}},
+    "SessionManager.from_mapping": lambda _: {"mapping": {"storage": "memory"}},
+    "SessionManager.import_conversation": lambda world: {
+        "data": world.exported,
+        "user_id": "ada",
+        "session_id": None,
+    },
     "SessionManager.inspect": _nothing,
     "SessionManager.optimize_storage": _nothing,
+    "SessionManager.rotate_encryption_keys": _nothing,
     "SessionManager.search_sessions": lambda _: {"user_id": "ada", **SEARCH},
     "SessionManager.session_events": lambda world: {
         "types": ["message_sent"],
@@ -199,7 +210,7 @@ def public_methods() -> set[str]:
         f"{name}.{method}"
         for name, cls in CLASSES.items()
         for method in dir(cls)
-        if not method.startswith("_") and inspect.isfunction(getattr(cls, method))
+        if not method.startswith("_") and inspect.isroutine(getattr(cls, method))
     }
 
 

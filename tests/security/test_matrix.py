@@ -58,7 +58,8 @@ async def world_in(folder: Path) -> AsyncIterator[World]:
         foreign = await manager.create_session("bob", "mock", "m")
         await mine.send_message("Hello")
         await foreign.send_message(SECRET)
-        yield World(manager=manager, mine=mine, foreign=foreign, folder=folder)
+        exported = await mine.export_conversation()
+        yield World(manager=manager, mine=mine, foreign=foreign, folder=folder, exported=exported)
 
 
 async def called(world: World, name: str, arguments: dict[str, Any]) -> object:
@@ -202,6 +203,7 @@ def test_each_argument_that_is_an_id_is_tried_with_an_id_of_others() -> None:
 MAKES_ITS_OWN = {
     ("Session.fork", "session_id"),
     ("SessionManager.create_session", "session_id"),
+    ("SessionManager.import_conversation", "session_id"),
     ("SessionManager.session_events", "session_id"),
     ("UserSessions.session_events", "session_id"),
 }
