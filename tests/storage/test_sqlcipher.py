@@ -220,12 +220,19 @@ async def test_a_file_that_was_cut_off_without_a_wal_is_rolled_back(path: Path) 
 
 
 async def test_both_kinds_of_encryption_go_together(path: Path) -> None:
+    whole = enciphered(path)
+    await whole.open()
+    stored = await create(whole)
+    await commit(whole, change(stored, message(1, CANARY)))
+    await whole.close()
     both = enciphered(path, encryption_keys={"a": KEY, "b": OTHER})
     await both.open()
-    await create(both)
+    await create(both, "later")
     expected = "records with the key 'b' and the whole file"
     assert both.health().facts["encryption"] == expected
-    assert (await both.rotate_keys()).key_id == "b"
+    report = await both.rotate_keys()
+    assert (report.key_id, report.records, report.plain_remains) == ("b", 2, False)
+    assert await contents(both, stored.record.key) == [CANARY]
     assert (await both.verify()).ok
     await both.close()
 

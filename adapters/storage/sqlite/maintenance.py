@@ -41,6 +41,9 @@ MOST_PAGES = 4096
 FIRST_ROWS = 16
 MOST_ROWS = 128
 """Of a sweep: each may be on a page of its own that is not in memory."""
+_IN_MEMORY = "MEMORY"
+_IN_A_FILE = "FILE"
+"""Where a copy of the whole is made; it may be larger than the memory, and no cipher covers it."""
 _TRUNCATIONS = 40
 _TRUNCATION_SECONDS = 0.05
 """How often, and after what time, it is tried again to cut a -wal that is being read."""
@@ -73,6 +76,7 @@ class Maintenance:
         self._set_up_reader = set_up_reader
         self._vault = vault
         self._connect = connect
+        self._has_cipher = connect is not JobConnection
         self._one_at_a_time = asyncio.Lock()
         self._reading: Connection | None = None
         self._hurry = False
@@ -127,7 +131,7 @@ class Maintenance:
 
         Whether that is so: not while a reader needs what is in the -wal. Commits wait for it.
         """
-        await self._write(_rebuild)
+        await self._write(partial(_rebuild, _IN_MEMORY if self._has_cipher else _IN_A_FILE))
         for _ in range(_TRUNCATIONS if self._wal else 0):
             await self._connection.run(partial(self._checkpoints.truncate, self._writer))
             if self._checkpoints.is_empty:
@@ -229,12 +233,12 @@ def _vacuum(pages: int, connection: sqlite3.Connection) -> float:
     return time.monotonic() - began
 
 
-def _rebuild(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA temp_store = FILE")  # the copy may be larger than the memory
+def _rebuild(where: str, connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA temp_store = {where}")
     try:
         connection.execute("VACUUM")
     finally:
-        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute(f"PRAGMA temp_store = {_IN_MEMORY}")
 
 
 def _refresh_statistics(connection: sqlite3.Connection) -> None:
