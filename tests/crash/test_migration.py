@@ -30,12 +30,30 @@ TROUBLES: dict[str, tuple[Action, int]] = {
     "ENOSPC": ("fail", ENOSPC),
 }
 
+LATER_TABLES = (
+    "search",
+    "search_pending",
+    "session_tags",
+    "usage_users",
+    "usage_days",
+    "encryption_keys",
+    "claims",
+    "provider_purges",
+)
+LATER_COLUMNS = (
+    ("sessions", "auto_archive_seconds"),
+    ("sessions", "latencies"),
+    ("session_documents", "revision"),
+)
+
 
 def step_down(path: Path) -> None:
     """Make of a file what the first version would have left."""
     connection = sqlite3.connect(path)
-    connection.execute("DROP TABLE claims")
-    connection.execute("DROP TABLE provider_purges")
+    for table in LATER_TABLES:
+        connection.execute(f"DROP TABLE {table}")
+    for table, column in LATER_COLUMNS:
+        connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     connection.execute("PRAGMA user_version = 1")
     connection.close()
 
