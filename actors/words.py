@@ -10,19 +10,26 @@ _WITHIN_WORDS = frozenset("\N{SOFT HYPHEN}\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH
 
 
 class _Letters(dict[int, str]):
-    """What becomes of each character, found out when it is met: itself, nothing, or a blank."""
+    """What becomes of each character, found out when it is met: letters, or a blank.
+
+    Each is decomposed alone. To decompose a whole text gives the same without the accents, but
+    sorts those first, in a time that is the square of how many follow each other.
+    """
 
     def __missing__(self, code: int) -> str:
-        letter = chr(code)
-        if unicodedata.combining(letter) or letter in _WITHIN_WORDS:
-            kept = ""
-        elif letter.isalnum() or unicodedata.category(letter)[0] == "M":
-            kept = letter
-        else:
-            kept = " "
+        kept = "".join(map(_kept, unicodedata.normalize("NFKD", chr(code))))
         if len(self) < _MAX_KNOWN:
             self[code] = kept
         return kept
+
+
+def _kept(letter: str) -> str:
+    """Itself, nothing, or a blank."""
+    if unicodedata.combining(letter) or letter in _WITHIN_WORDS:
+        return ""
+    if letter.isalnum() or unicodedata.category(letter)[0] == "M":
+        return letter
+    return " "
 
 
 _letters = _Letters()
@@ -39,6 +46,4 @@ def words_of(text: str) -> list[str]:
     symbols newer than itself, such as many emoji, for letters, and knows the accents of some
     alphabets only.
     """
-    if not text.isascii():
-        text = unicodedata.normalize("NFKD", text)
     return text.translate(_letters).casefold().split()

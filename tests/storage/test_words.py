@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import sys
 from contextlib import closing
+from time import process_time
 from unicodedata import normalize
 
 import pytest
@@ -102,6 +103,13 @@ def test_case_and_composition_make_no_difference(text: str) -> None:
 )
 def test_what_is_a_word(text: str, expected: list[str]) -> None:
     assert words_of(text) == expected
+
+
+def test_accents_that_follow_each_other_cost_no_more_than_letters() -> None:
+    """Unicode sorts them, SQLite's writer waited for that for as long as the square of them."""
+    began = process_time()
+    assert words_of("a" + "\u0315\u0323" * 60_000 + "b") == ["ab"]
+    assert process_time() - began < 5.0  # it takes 5 ms; sorted, half a minute
 
 
 def test_what_is_remembered_of_characters_is_bounded() -> None:
