@@ -76,6 +76,47 @@ class Halt:
 
 
 @attrs.define
+class Tidying:
+    """A call of cleanup_inactive_sessions(), and between which commits it ran."""
+
+    age: float
+    """In seconds."""
+    is_dry: bool
+    begun_at: dict[str, int]
+    """Commits of each session."""
+    first_write: int
+    """Commits of all sessions."""
+    told_at: dict[str, int] | None = None
+    """None: it did not end well, so what it began may end any time."""
+    last_write: int = 0
+    count: int = 0
+    """What the caller was told."""
+    latest_us: float = math.inf
+    """What was used at this time by the runtime's clock or after it must stay."""
+
+    def may_archive(self, session_id: str, place: int, updated_us: int) -> bool:
+        """Whether the commit at this place may be its work."""
+        ended = math.inf if self.told_at is None else self.told_at[session_id]
+        in_time = self.begun_at[session_id] <= place < ended
+        return in_time and not self.is_dry and updated_us < self.latest_us
+
+    def __str__(self) -> str:
+        return f"tidy{':dry' * self.is_dry}@{self.age:g} -> {self.count}"
+
+
+@attrs.frozen
+class Fork:
+    """A copy of a session, and between which commits of the session it was made."""
+
+    session_id: str
+    name: str
+    """Of the copy."""
+    at: int | None
+    begun_at: int
+    ended_at: int
+
+
+@attrs.define
 class Read:
     """What a read of a session gave, and between which commits it ran."""
 

@@ -13,6 +13,7 @@ import attrs
 from langswarm.core.session.actors.model import Counters, Role, SessionStatus, TurnState
 
 from .guests import conversation_of
+from .program import ADDED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,12 +26,15 @@ if TYPE_CHECKING:
     )
 
 DEFAULT_MAX_MESSAGES = 100
+_ADDS = {Role.SYSTEM: "note", Role.USER: "say", Role.ASSISTANT: "reply"}
 MAY_PASS = {"overloaded", "connection", "truncated", "timeout"}
 """Of a turn that failed so, the next one may fare better."""
 _ROLES: dict[str, list[list[Role]]] = {
     "open": [[Role.USER]],
     "again": [[Role.USER]],
     "note": [[Role.SYSTEM]],
+    "say": [[Role.USER]],
+    "reply": [[Role.ASSISTANT]],
     TurnState.COMPLETED: [[Role.ASSISTANT]],
     TurnState.FAILED: [[]],
     TurnState.INTERRUPTED: [[], [Role.ASSISTANT]],
@@ -88,6 +92,8 @@ class State:
     resuming: str | None = None
     """The one that the open turn goes on with."""
     counters: Counters = attrs.field(factory=Counters)
+    updated_us: int = 0
+    """When it was last committed to, by the runtime's clock."""
 
     def lines(self) -> tuple[tuple[int, str, str, str | None], ...]:
         """The history as a read gives it."""
@@ -145,11 +151,11 @@ class Effect:
     """What one commit did."""
 
     kind: str
-    """create, open, again, checkpoint, close, note, put, conf, cleared, rewound, archived,
-    reopened."""
+    """create, open, again, checkpoint, close, note, say, reply, put, conf, cleared, rewound,
+    archived, reopened."""
     text: str = ""
-    """open, again, note: the message; checkpoint: the answer so far; put: the new key; close: the
-    state; conf, rewound: the number."""
+    """open, again, note, say, reply: the message; checkpoint: the answer so far; put: the new key;
+    close: the state; conf, rewound: the number."""
     answer: str | None = None
     """close: the text it left."""
     seq: int = 0
@@ -286,7 +292,8 @@ def _effect_of(write: SessionWrite, before: State) -> Effect:
 def _change_of(write: SessionWrite, before: State) -> Effect:
     record = write.after.record
     if write.messages:
-        return Effect("note", write.messages[0].content, seq=write.messages[0].seq)
+        added = write.messages[0]
+        return Effect(_ADDS[added.role], added.content, seq=added.seq)
     if record.status is not before.status:
         return Effect("archived" if record.status is SessionStatus.ARCHIVED else "reopened")
     if write.documents_changed:
@@ -326,7 +333,7 @@ def _after(write: SessionWrite, before: State, effect: Effect) -> State:
     if effect.key:
         done = {**done, effect.key: Done(content=effect.text, turn_no=turn_no)}
     conversation = before.conversation
-    if effect.kind in {"open", "again", "close", "note", "cleared", "rewound"}:
+    if effect.kind in {"open", "again", "close", *ADDED, "cleared", "rewound"}:
         conversation = None
     if effect.kind == "conf" and int(effect.text) != before.max_messages:
         conversation = None
@@ -346,6 +353,7 @@ def _after(write: SessionWrite, before: State, effect: Effect) -> State:
         max_messages=int(effect.text) if effect.kind == "conf" else before.max_messages,
         conversation=conversation,
         resuming=_resuming(before, effect),
+        updated_us=write.after.record.updated_us,
         counters=_counted(before.counters, write, effect),
     )
 
@@ -360,8 +368,9 @@ def _counted(before: Counters, write: SessionWrite, effect: Effect) -> Counters:
     closed = effect.text if effect.kind == "close" else ""
     turn = write.turn if closed else None
     return Counters(
-        user_messages=before.user_messages + (effect.kind in {"open", "again"}),
-        assistant_messages=before.assistant_messages + (effect.answer is not None),
+        user_messages=before.user_messages + (effect.kind in {"open", "again", "say"}),
+        assistant_messages=before.assistant_messages
+        + (effect.answer is not None or effect.kind == "reply"),
         system_messages=before.system_messages + (effect.kind == "note"),
         completed_turns=before.completed_turns + (closed == TurnState.COMPLETED),
         failed_turns=before.failed_turns + (closed == TurnState.FAILED),

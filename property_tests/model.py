@@ -13,6 +13,7 @@ What a call saw and was told is compared with the state that the commits before 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import attrs
@@ -51,10 +52,12 @@ from .keys import (
     told_by_the_first,
 )
 from .process import PlannedCrashError
-from .program import AGAIN, MIDDLEWARE, SHOWING, TALKING
+from .program import ADDED, AGAIN, MIDDLEWARE, SHOWING, TALKING
 from .workload import WRITES
 
 if TYPE_CHECKING:
+    from langswarm.core.session.actors.model import Role
+
     from .calls import Call, Read
     from .guests import Asked
     from .history import Effect, State
@@ -75,16 +78,25 @@ _EFFECTS = {"clear": "cleared", "arch": "archived", "open": "reopened"}
 def violations_of(world: World) -> list[str]:
     """Everything in which this run broke a promise."""
     found = list(world.violations)
+    forks = {fork.name for fork in world.forks}
+    counted = Counter[str](total_sessions=sum(map(bool, map(world.disk.written, forks))))
     for number in range(world.program.settings.sessions):
         session_id = f"s{number}"
         log = Log(session_id, world.disk.journal.get(session_id, ()))
         found += log.violations
         found += Explanation(world, log).violations
         found += check_views(world, log)
+        found += _check_forks(world, log)
+        counted.update(_usage_of(log))
         for read in world.reads:
             if read.session_id == session_id:
                 found += _check_read(read, log)
-    return found
+    found += [
+        f"G5: the figures have {name}={getattr(world.usage, name)}, it were {number}"
+        for name, number in counted.items()
+        if getattr(world.usage, name) != number
+    ]
+    return found + _check_tidyings(world)
 
 
 class Explanation:
@@ -96,7 +108,7 @@ class Explanation:
         self.violations: list[str] = []
         self._rejected: list[str] = []
         self._calls = [call for call in world.calls if call.session_id == log.session_id]
-        positions = {1}  # the creation
+        positions = self._tidied({1})  # the creation
         for call in self._calls:
             if first_sharer(call, self._calls) is not call:
                 continue
@@ -105,11 +117,22 @@ class Explanation:
             if not following:
                 self._unexplained(call, positions)
                 return
-            positions = following
+            positions = self._tidied(following)
         if len(log.effects) not in positions:
             rest = log.effects[max(positions) :]
             text = f"G4: lost or doubled: no call explains {rest} of {log}"
             self.violations.append(f"{text} {self._rejected or ''}")
+
+    def _tidied(self, positions: set[int]) -> set[int]:
+        """And where they are after clean-ups, which take their places between the calls."""
+        found = set(positions)
+        for place in positions:
+            effect, before = self._log.effect(place), self._log.states[place]
+            if effect is not None and effect.kind == "archived":
+                facts = self._log.session_id, place, before.updated_us
+                if any(tidying.may_archive(*facts) for tidying in self._world.tidyings):
+                    found.add(place + 1)
+        return found
 
     def _unexplained(self, call: Call, positions: set[int]) -> None:
         place = max(positions)
@@ -304,7 +327,7 @@ class Explanation:
         effect = self._log.effect(start)
         if may_be_done and effect is not None and effect.kind == kind:
             text = {
-                "note": call.content,
+                **dict.fromkeys(ADDED, call.content),
                 "put": call.content,
                 "conf": str(int(call.step.value or 1)),
                 "rewound": str(int(call.step.value or 0)),
@@ -316,7 +339,7 @@ class Explanation:
     def _fits_the_answer(self, call: Call, start: int, kind: str) -> bool:
         """Updates and notes are one of a kind: theirs must fit. Another may be somebody else's."""
         misfits = self._misfits(call, start, start + 1)
-        if kind in {"note", "put"}:
+        if kind in {*ADDED, "put"}:
             for misfit in misfits:
                 self._bad(misfit, call)
             return True
@@ -406,4 +429,48 @@ def _check_read(read: Read, log: Log) -> list[str]:
         found.append(f"G6: a read gave the context {read.context}, which was {contexts[-1]}")
     if read.total not in {state.total() for state in moments}:
         found.append(f"G5: a read counted {read.total} messages, not {moments[-1].total()}")
+    return found
+
+
+def _check_forks(world: World, log: Log) -> list[str]:
+    """A copy is what the session was at one moment, without the turn that ran (G5)."""
+    found: list[str] = []
+    for fork in world.forks:
+        writes = world.disk.journal.get(fork.name, ())
+        if fork.session_id != log.session_id or not writes:
+            continue
+        copied = [(each.role, each.content, each.finish_reason) for each in writes[0].messages]
+        moments = log.states[fork.begun_at : fork.ended_at + 1]
+        if all(copied != _prefix(state, fork.at) for state in moments):
+            lines = moments[-1].lines()
+            found.append(f"G5: the copy {fork} has {copied}, the history was {lines}")
+    return found
+
+
+def _prefix(state: State, at: int | None) -> list[tuple[Role, str, str | None]]:
+    return [
+        (message.role, message.content, message.finish_reason)
+        for message in state.messages
+        if (at is None or message.seq <= at)
+        and not (state.open_turn_no and message.turn_no == state.open_turn_no)
+    ]
+
+
+def _usage_of(log: Log) -> dict[str, int]:
+    """What the figures must have of the session: all that ever happened to it."""
+    counters = attrs.asdict(log.states[-1].counters)
+    del counters["response_us"]
+    return {"total_sessions": 1, **counters}
+
+
+def _check_tidyings(world: World) -> list[str]:
+    """Who was told that so many were archived: they are (G3)."""
+    found: list[str] = []
+    for tidying in world.tidyings:
+        most = world.program.settings.sessions + len(world.forks)
+        if tidying.told_at is not None and not tidying.is_dry:
+            writes = world.disk.writes[tidying.first_write : tidying.last_write]
+            most = sum(write.after.record.status is SessionStatus.ARCHIVED for write in writes)
+        if tidying.count > most:
+            found.append(f"G3: {tidying}, it were {most}")
     return found

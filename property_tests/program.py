@@ -34,7 +34,8 @@ BEHAVIOURS = (
 )
 TALKING = ("send", "post", "cut")
 AGAIN = ("retry", "again")
-PLAIN = ("note", "put", "conf", "clear", "arch", "open", "make", "rew", *AGAIN)
+ADDED = ("note", "say", "reply")
+PLAIN = (*ADDED, "put", "conf", "clear", "arch", "open", "make", "rew", *AGAIN)
 _STEP = re.compile(r"([a-z]+)(\d+)?(?::([a-z]+))?(?:#([a-z]\d+))?(?:~([\d.e+]+))?(?:@([\d.e+]+))?")
 
 
@@ -43,15 +44,17 @@ class Step:
     """One thing that a client does.
 
     send, post (no waiting), cut (the caller is cancelled after `value` s): a message. take:
-    withdraw the client's last posted one. note: a system message. put: a context update. retry,
+    withdraw the client's last posted one. note: a system message. say, reply: add_message() of a
+    user and of an assistant, written `timeout` seconds ago. put: a context update. retry,
     again: run the last turn again, as retry() and regenerate() do. rew: rewind to the seq `value`.
     halt: stop the turn that runs. follow: the turn that runs or the last one, for `value` s or to
     its end; `how` "on" goes on where the client was in the turn that it followed last, "back" a
     few events before. conf: max_messages becomes `value`. clear, arch, open: as the API calls
     them. make: create the session once more. read: history, context, metrics. evict, crash: the
-    session's actor. gap: sleep `value` s. kill: after `value` s the process dies and a new one
-    starts. stop: after `value` s the process closes in good order (`how` "now": without waiting for
-    turns) and a new one starts.
+    session's actor. fork: a copy of the session up to the seq `value`. tidy: archive what was not
+    used for `value` s (`how` "dry": count it). gap: sleep `value` s. kill: after `value` s the
+    process dies and a new one starts. stop: after `value` s the process closes in good order
+    (`how` "now": without waiting for turns) and a new one starts.
 
     Changes with `how` "soon" are calls of a task of their own: the client goes on without waiting.
     """

@@ -96,6 +96,12 @@ def test_findings_about_turns_that_are_looked_up_timed_or_run_again(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_a_copy_has_no_question_of_a_turn_that_begins_meanwhile(backend: Backend) -> None:
+    """G5: a fork is what the session was at one moment, without the turn that ran."""
+    check("latency=2.0 | post0:ok fork0@4", backend, seed=10950033)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_closed_manager_is_let_go(backend: Backend) -> None:
     """G11: what a manager holds ends with it, also where one of its guests knows it."""
 

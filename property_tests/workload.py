@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import attrs
 
 from .disk import COMMIT_FAULTS, READ_FAULTS
-from .program import AGAIN, FOREVER, TALKING, Fault, Program, Settings, Step
+from .program import ADDED, AGAIN, FOREVER, TALKING, Fault, Program, Settings, Step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,9 +42,9 @@ SCENE = "scene"
 ALWAYS = ("send", "post", "post", "gap", SCENE)
 SOMETIMES = (
     ("cut", "take"),
-    ("put", "put", "put", "note", "conf"),
-    ("arch", "open"),
-    ("clear", "read", "make"),
+    ("put", "put", "put", "note", "say", "reply", "conf"),
+    ("arch", "open", "tidy"),
+    ("clear", "read", "make", "fork"),
     ("retry", "again", "rew"),
     ("halt", "follow", "follow"),
     (SCENE, SCENE),
@@ -63,7 +63,7 @@ BEHAVIOURS_OF = (
 )
 
 CALM = (
-    *("send", "send", "post", "post", "post", "note", "put", "conf", "clear"),
+    *("send", "send", "post", "post", "post", "note", "say", "reply", "put", "conf", "clear"),
     *("arch", "open", "gap", "gap", "read", "retry", "again", "rew"),
 )
 CALM_BEHAVIOURS = ("ok", "ok", "ok", "slow", "fail", "half", "trunc", "bug", "deny", "veto")
@@ -153,6 +153,8 @@ class _Steps:
         self._first_keys = pick((self._keys, KEYS_TOLD_APART)) if self._prepares else ()
         self._keyed_verbs = pick((("send", "post"), ("send", "cut"))) if wild else ("send",)
         self._behaviours_of = {key: pick(KEYED_BEHAVIOURS) for key in ("a1", "a2", "b1", "c1")}
+        # How long ago what is added was written, and what a clean-up leaves: in seconds.
+        self._ages = (0.0, *_gaps(settings.idle))
         self._is_first = True
         self._is_slow = settings.latency > 0
 
@@ -220,8 +222,10 @@ class _Steps:
         if verb in {"kill", "stop"}:
             how = pick(("", "now")) if verb == "stop" else ""
             return Step(verb, None, how, pick((0.1, 0.0)))
-        if verb == "take":
-            return Step(verb)
+        if verb in {"take", "tidy"}:
+            is_tidy = verb == "tidy"
+            how = pick(("", "", "dry")) if is_tidy else ""
+            return Step(verb, None, how, pick(self._ages) if is_tidy else None)
         session = pick(self._sessions)
         if verb in TALKING:
             return self._message(verb, session)
@@ -246,6 +250,8 @@ class _Steps:
         pick = self._pick
         if verb == "conf":
             return Step(verb, session, pick(self._soon), pick((1.0, 3.0, 8.0)))
+        if verb == "fork":
+            return Step(verb, session, "", pick((None, *PLACES)))
         if verb == "rew":
             return Step(verb, session, pick(self._soon), pick(PLACES))
         if verb == "follow":
@@ -253,8 +259,9 @@ class _Steps:
         if verb in AGAIN:
             patience = pick(self._impatience)
             return Step(verb, session, pick(self._soon), patience, "", pick(self._timeouts))
-        patience = pick(self._impatience) if verb in {"put", "note"} else None
-        return Step(verb, session, pick(self._soon), patience)
+        patience = pick(self._impatience) if verb in {"put", *ADDED} else None
+        ago = pick((None, 3600.0)) if verb in {"say", "reply"} else None
+        return Step(verb, session, pick(self._soon), patience, "", ago)
 
 
 def _gaps(idle: float) -> tuple[float, ...]:

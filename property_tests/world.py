@@ -7,6 +7,8 @@ background; its callers never hear from it again, and a new one starts on the sa
 
 from __future__ import annotations
 
+import contextlib
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -22,17 +24,18 @@ from langswarm.core.session.actors.errors import (
 from langswarm.core.session.actors.mailbox import TicketState
 from langswarm.core.session.actors.wait import current_backend
 
-from .calls import Call, Halt, Outcome, Read
+from .calls import Call, Fork, Halt, Outcome, Read, Tidying
 from .disk import Disk
 from .following import Follower, follow_for
 from .guests import Evidence, Witness
 from .process import PlannedCrashError, Process
-from .program import AGAIN, HOOK, PLAIN, TALKING
+from .program import ADDED, AGAIN, HOOK, PLAIN, TALKING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from anyio.abc import TaskGroup
+    from langswarm.core.session.runtime.analytics import SessionAnalytics
     from langswarm.core.session.runtime.session import Session
 
     from .following import View
@@ -54,6 +57,9 @@ class World:
         self.deaths: dict[int, float] = {}
         """By process that was killed: when, on the clock of the loop."""
         self.reads: list[Read] = []
+        self.tidyings: list[Tidying] = []
+        self.forks: list[Fork] = []
+        self.usage: SessionAnalytics | None = None
         self.violations: list[str] = []
         self._followers: dict[tuple[int, str], Follower] = {}
         self._strikes: dict[tuple[int, str], int] = {}
@@ -87,6 +93,8 @@ class World:
             await self._restart(self._stop)
             for session in self._process.sessions:
                 await self._read(session)
+            last = datetime.fromtimestamp(EPOCH_US / 1e6, tz=UTC) + timedelta(days=1)
+            self.usage = await self._process.manager.get_analytics(last - timedelta(30), last)
             await self._process.manager.aclose()
             self.violations += self._process.complaints()
         self.violations += self.disk.violations
@@ -170,7 +178,7 @@ class World:
         for call in self.calls:
             told = call.process == process.number and call.outcome is Outcome.OK
             # What comes under a key may have been heard in a process before.
-            if told and not call.step.key and call.step.verb in {*TALKING, *AGAIN, "note"}:
+            if told and not call.step.key and call.step.verb in {*TALKING, *AGAIN, *ADDED}:
                 heard = process.witness.heard.get(call.session_id, [])
                 if call.value.seq not in heard:
                     self.violations.append(f"G10: the hook was never told of {call}")
@@ -190,11 +198,13 @@ class World:
     async def _client(self, number: int, steps: tuple[Step, ...]) -> None:
         posted: list[Call] = []
         calls = 0
-        for step in steps:
+        for place, step in enumerate(steps):
             await self._wait_until_up()
             calls += step.verb in TALKING or step.verb in PLAIN
             if step.verb == "follow":
                 await self._watch(number, step)
+            elif step.verb == "fork":
+                await self._fork(step, f"f{number}.{place}")
             else:
                 await self._step(step, f"c{number}.{calls}", posted)
 
@@ -213,6 +223,8 @@ class World:
             await self._read(self._process.sessions[step.session or 0])
         elif step.verb in {"evict", "crash"}:
             self._strike(step)
+        elif step.verb == "tidy":
+            await self._tidy(step)
         elif step.verb == "halt":
             await self._halt(self._process.sessions[step.session or 0])
         elif step.verb in TALKING:
@@ -244,7 +256,7 @@ class World:
         session_id = f"s{step.session}"
         process = self._process
         call = Call(step, session_id, content, self.disk.written(session_id), process.number)
-        if step.timeout is not None:
+        if step.timeout is not None and step.verb not in ADDED:
             call.deadline = anyio.current_time() + step.timeout
         self.calls.append(call)
         return call, process.sessions[step.session or 0]
@@ -273,7 +285,7 @@ class World:
 
     async def _change(self, step: Step, name: str) -> None:
         call, session = self._call(step, name)
-        patience = step.value if step.verb in {"note", "put", *AGAIN} else None
+        patience = step.value if step.verb in {*ADDED, "put", *AGAIN} else None
         await self._await(call, self._change_of(step, name, session), patience)
 
     def _change_of(self, step: Step, name: str, session: Session) -> Awaitable[object]:
@@ -282,6 +294,8 @@ class World:
         create = partial(self._process.manager.create_session, "u", "scripted", "m")
         calls: dict[str, Callable[[], Awaitable[object]]] = {
             "note": lambda: session.send_system_message(name),
+            "say": lambda: session.add_message("user", name, timestamp=self._past(step)),
+            "reply": lambda: session.add_message("assistant", name, timestamp=self._past(step)),
             "put": lambda: session.update_context({name: 1}),
             "conf": lambda: session.update_config({"max_messages": number or 1}),
             "clear": session.clear_messages,
@@ -293,6 +307,12 @@ class World:
             "make": lambda: create(session_id=f"s{step.session}"),
         }
         return calls[step.verb]()
+
+    def _past(self, step: Step) -> datetime | None:
+        """When the message was written elsewhere."""
+        if step.timeout is None:
+            return None
+        return datetime.fromtimestamp(self.wall_clock_us() / 1e6 - step.timeout, tz=UTC)
 
     async def _await(
         self, call: Call, todo: Awaitable[object], cancel_after: float | None = None
@@ -328,6 +348,38 @@ class World:
                 told_at = self.disk.written(session_id)
                 self.halts.append(Halt(session_id, turn.turn_no, told_at))
         process.scopes.pop(scope, None)
+
+    async def _tidy(self, step: Step) -> None:
+        process, age = self._process, step.value or 0.0
+        names = [session.session_id for session in process.sessions]
+        begun_at = {name: self.disk.written(name) for name in names}
+        tidying = Tidying(age, step.how == "dry", begun_at, len(self.disk.writes))
+        self.tidyings.append(tidying)
+        with anyio.CancelScope() as scope:
+            process.scopes[scope] = None
+            try:
+                tidying.count = await process.manager.cleanup_inactive_sessions(
+                    timedelta(seconds=age), dry_run=tidying.is_dry
+                )
+                tidying.told_at = {name: self.disk.written(name) for name in names}
+                tidying.last_write = len(self.disk.writes)
+            except SessionError:
+                pass  # not an error, because the disk may fail and a crash is its session's
+            tidying.latest_us = process.manager._anchor.host.wall_clock_us() - age * 1e6
+        process.scopes.pop(scope, None)
+
+    async def _fork(self, step: Step, name: str) -> None:
+        process, session_id = self._process, f"s{step.session}"
+        at = None if step.value is None else int(step.value)
+        begun_at = self.disk.known(session_id)
+        with anyio.CancelScope() as scope:
+            process.scopes[scope] = None
+            with contextlib.suppress(SessionError):
+                await process.sessions[step.session or 0].fork(at, session_id=name)
+                if not self.disk.written(name):
+                    self.violations.append(f"G3: {step} returned before {name} was stored")
+        process.scopes.pop(scope, None)
+        self.forks.append(Fork(session_id, name, at, begun_at, self.disk.written(session_id)))
 
     async def _watch(self, client: int, step: Step) -> None:
         process, session_id = self._process, f"s{step.session}"

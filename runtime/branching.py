@@ -39,8 +39,10 @@ async def fork_of(
     """The id of the new session, and its creation, to be awaited."""
     last = None if at is None else await seq_of(session, at)
     state = await session._stored()
+    # What is stored meanwhile is no part of it either.
+    end = state.record.last_seq + 1
     query = MessageQuery(
-        limit=MAX_CREATED_MESSAGES + 1, before_seq=None if last is None else last + 1
+        limit=MAX_CREATED_MESSAGES + 1, before_seq=end if last is None else min(end, last + 1)
     )
     found = await session._read(query)
     if len(found) > MAX_CREATED_MESSAGES:
