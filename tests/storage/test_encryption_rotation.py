@@ -152,6 +152,38 @@ async def test_what_is_written_to_a_plain_file_with_keys_is_encrypted_at_once(pa
     await storage.close()
 
 
+async def test_what_is_left_on_pages_goes_when_they_are_written_anew(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sessions that grow in turn: their pages are divided, and keep what was moved away."""
+    plain = SQLiteSessionStorage(path, synchronous="OFF")
+    await plain.open()
+    stored = [await create(plain, f"s{number}") for number in range(30)]
+    for seq in range(1, 25):
+        texts = [message(seq, CANARY * (1 + (seq * 7 + n * 5) % 40)) for n in range(len(stored))]
+        writes = [change(one, text) for one, text in zip(stored, texts, strict=True)]
+        await plain.commit(writes)
+        stored = [attrs.evolve(write.after) for write in writes]
+    await plain.commit([change(one, clear_through_seq=9) for one in stored[::3]])
+    await plain.close()
+    storage = sealed(path)
+    await storage.open()
+
+    async def nothing(self: maintenance.Maintenance) -> bool:
+        return False
+
+    with monkeypatch.context() as patched:
+        patched.setattr(maintenance.Maintenance, "rebuild", nothing)
+        assert (await storage.rotate_keys()).plain_remains
+    await storage.close()  # folds the -wal in
+    assert places_of(CANARY, path), "nothing was left: the test shows nothing"
+    await storage.open()
+    assert not (await storage.rotate_keys()).plain_remains
+    assert places_of(CANARY, path) == {}
+    await storage.close()
+    assert places_of(CANARY, path) == {}
+
+
 async def test_a_file_that_is_encrypted_in_part_can_be_looked_at(path: Path) -> None:
     plain = SQLiteSessionStorage(path, synchronous="OFF")
     await plain.open()
