@@ -291,7 +291,8 @@ class Manager(Maintenance, Listing):
         if provider not in providers:
             known = ", ".join(sorted(providers))
             raise ConfigurationError(
-                f"no provider {provider!r}; this manager has {known}. Pass it in providers="
+                f"no provider {provider!r}; this manager has {known}. Pass it in providers=, "
+                "or put its key into the environment"
             )
 
     def _session_config(self, given: Mapping[str, Any] | None) -> str:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import attrs
 from langswarm.core.session.actors.errors import ConfigurationError, hides_arguments
 from langswarm.core.session.actors.limits import Limits
-from langswarm.core.session.presets import KEY_VARIABLES, PRESETS, vendors_with_keys
+from langswarm.core.session.factory import KEY_VARIABLES, vendors_with_keys
+from langswarm.core.session.presets import PRESETS
 from langswarm.core.session.providers import build_provider, list_providers
 from langswarm.core.session.runtime.config import refuse_unknown
 from langswarm.core.session.storage import StorageFactory
@@ -343,8 +344,8 @@ def _with_providers(found: dict[str, Any], environ: Mapping[str, str] | None) ->
     if environ is None:
         return found
     names: Mapping[str, Any] | None = found.get("providers")
-    if names is None and found.get("preset") == "production":
-        names = dict.fromkeys(vendors_with_keys(environ))
+    if names is None and found.get("preset") != "development":
+        names = dict.fromkeys(vendors_with_keys(environ)) or None
     if names is not None:
         found["providers"] = {name: _provider(name, environ) for name in names}
     return found

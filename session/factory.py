@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+import logging
+import os
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
 from langswarm.core.session.actors.errors import ConfigurationError, hides_arguments
@@ -34,6 +36,12 @@ _ARGUMENTS = (
 )
 
 
+logger = logging.getLogger("langswarm.core.session")
+
+KEY_VARIABLES: Final = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
+"""The providers that a manager makes if `providers` is not given, and what must be set for it."""
+
+
 class SessionManager(Manager):
     """All sessions of one storage, on one event loop at a time.
 
@@ -49,7 +57,8 @@ class SessionManager(Manager):
         providers: what sessions are answered by, under the name that they ask for: for "openai",
             "openai_chat" and "anthropic" a key, None for the key in the environment, or a mapping
             {"api_key": ..., "base_url": ..., "timeout": ...}; under any name a provider object, or
-            what a factory of `register_provider` takes. "mock" is always there.
+            what a factory of `register_provider` takes. "mock" is always there. None: "openai" and
+            "anthropic" as well, where OPENAI_API_KEY or ANTHROPIC_API_KEY is set.
         cleanup_config: what is archived and deleted by itself, and when: archive_after_days,
             delete_after_days, max_messages_per_session, cleanup_interval_hours (24). None: nothing,
             until a session has an `auto_archive_after` of its own.
@@ -107,7 +116,7 @@ class SessionManager(Manager):
             raise ConfigurationError("on_alert needs preset='production'; or add an AlertHook")
         super().__init__(
             storage=_storage("memory" if storage is None else storage, storage_config),
-            providers=_providers(providers or {}),
+            providers=_vendors() if providers is None else _providers(providers),
             limits=_limits(limits),
             middleware=middleware,
             hooks=hooks,
@@ -201,6 +210,22 @@ def _storage(storage: str | ISessionStorage, config: Mapping[str, Any] | None) -
     if config:
         raise ConfigurationError("storage_config goes with a storage's name, not with an object")
     return storage
+
+
+def vendors_with_keys(environ: Mapping[str, str]) -> list[str]:
+    """The vendors whose key is there, as names for `providers=`."""
+    return [name for name, variable in KEY_VARIABLES.items() if environ.get(variable, "").strip()]
+
+
+def _vendors() -> dict[str, IProvider]:
+    """Nobody has asked for these yet, so one that cannot be made harms nobody else."""
+    made: dict[str, IProvider] = {}
+    for name in vendors_with_keys(os.environ):
+        try:
+            made |= _providers({name: None})
+        except ConfigurationError as error:
+            logger.warning("there is a key for %r, but no provider: %s", name, error)
+    return made or _providers({})
 
 
 def _providers(given: Mapping[str, Any]) -> dict[str, IProvider]:

@@ -7,11 +7,11 @@ Each piece is one row of a table: what the preset promises, under which name it 
 from __future__ import annotations
 
 import logging
-import os
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 from langswarm.core.session.actors.errors import ConfigurationError
+from langswarm.core.session.factory import KEY_VARIABLES
 from langswarm.core.session.hooks import (
     AlertHook,
     ErrorLogHook,
@@ -30,10 +30,7 @@ if TYPE_CHECKING:
     from langswarm.core.session.hooks import Alert
     from langswarm.core.session.runtime.guests import ISessionLifecycleHook, ISessionMiddleware
 
-__all__ = ["PRESETS", "Arguments", "Piece", "Preset", "arguments_of", "vendors_with_keys"]
-
-KEY_VARIABLES: Final = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
-"""The providers that production makes if `providers` is not given, and what must be set for it."""
+__all__ = ["PRESETS", "Arguments", "Piece", "Preset", "arguments_of"]
 
 
 @attrs.frozen
@@ -178,7 +175,7 @@ def arguments_of(
         preset=Preset(name=preset, **guests),
         storage=kept,
         storage_config=storage_config,
-        providers=_providers(preset) if providers is None else providers,
+        providers={} if providers is None and preset == "development" else providers,
         cleanup_config=values.get("cleanup_config") if cleanup_config is None else cleanup_config,
         event_previews=bool(values.get("event_previews"))
         if event_previews is None
@@ -187,15 +184,6 @@ def arguments_of(
         middleware=(*before, *own_middleware, *behind),
         hooks=(*(guest for guest in guests.values() if _is_added(guest, own_hooks)), *own_hooks),
     )
-
-
-def vendors_with_keys(environ: Mapping[str, str]) -> list[str]:
-    """The vendors whose key is there, as names for `providers=`."""
-    return [name for name, variable in KEY_VARIABLES.items() if environ.get(variable, "").strip()]
-
-
-def _providers(preset: str) -> dict[str, None] | None:
-    return dict.fromkeys(vendors_with_keys(os.environ)) if preset == "production" else None
 
 
 def _guests(

@@ -15,7 +15,6 @@ import os
 import shutil
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -75,14 +74,16 @@ def _vendors_are_here(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_BASE_URL", vendor.openai_url)
     monkeypatch.setenv("ANTHROPIC_BASE_URL", vendor.anthropic_url)
+    monkeypatch.setenv("OPENAI_API_KEY", KEYS["openai"])
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEYS["anthropic"])
 
 
 @pytest.fixture
 def run() -> Run:
-    """Names that most blocks take for granted; managers have the keys of the first block."""
+    """Names that most blocks take for granted."""
     return Run(
-        create_session_manager=partial(create_session_manager, providers=KEYS),
-        SessionManager=partial(SessionManager, providers=KEYS),
+        create_session_manager=create_session_manager,
+        SessionManager=SessionManager,
         SessionMessage=SessionMessage,
         SessionContext=public.SessionContext,
         SessionNotFoundError=SessionNotFoundError,
@@ -94,7 +95,7 @@ def run() -> Run:
 
 async def with_manager(run: Run) -> SessionManager:
     """A manager of the blocks before."""
-    manager = create_session_manager(storage="sqlite", providers=KEYS)
+    manager = create_session_manager(storage="sqlite")
     run.names["manager"] = manager
     return manager
 

@@ -221,12 +221,36 @@ class TestProduction:
             other = await manager.create_session("v", "mock", "m")
             await other.send_message("Hello")
 
-    def test_has_the_vendors_whose_keys_are_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert filled("production").providers == {}
+    @pytest.mark.parametrize("preset", [None, "production", "development"])
+    def test_has_the_vendors_whose_keys_are_there(
+        self, preset: str | None, in_folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As every manager, but for those of development, that is given no providers."""
+        del in_folder
+
+        def names(**given: Any) -> set[str]:
+            return set(create_session_manager(preset=preset, **given)._anchor.host.providers)
+
+        assert names() == {"mock"}
         monkeypatch.setenv("ANTHROPIC_API_KEY", "key-of-the-environment")
-        assert filled("production").providers == {"anthropic": None}
-        assert filled("production", providers={"mock": None}).providers == {"mock": None}
-        assert filled("development").providers is None
+        vendors = {"anthropic"} if preset != "development" else set[str]()
+        assert names() == {"mock"} | vendors
+        assert names(providers={"mock": None}) == {"mock"}
+
+    def test_a_vendor_that_nobody_has_asked_for_stops_no_start(
+        self, in_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What is wrong is logged; who asks for it by name gets the error."""
+        del in_folder
+        monkeypatch.setenv("ANTHROPIC_API_KEY", "key-of-the-environment")
+        monkeypatch.setenv("OPENAI_API_KEY", "another-key-of-the-environment")
+        monkeypatch.setenv("OPENAI_BASE_URL", "ftp://nowhere")
+        manager = create_session_manager(preset="production")
+        assert set(manager._anchor.host.providers) == {"mock", "anthropic"}
+        assert "OPENAI_BASE_URL" in caplog.text or "base_url" in caplog.text
+        assert "key-of-the-environment" not in caplog.text
+        with pytest.raises(ConfigurationError):
+            create_session_manager(providers={"openai": None})
 
     async def test_cleans_up_by_itself(self, in_folder: Path) -> None:
         async with create_session_manager(preset="production") as manager:
