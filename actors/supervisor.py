@@ -100,8 +100,10 @@ class SessionHeader:
         self.pending_settings: dict[str, Any] = {}
 
     def update(self, record: SessionRecord) -> None:
-        """Take a record unless a later one is known."""
+        """Take a record unless a later one is known, or it is of another session of that id."""
         known = self.record
+        if self.is_erased:
+            return
         if known is None or (record.key, record.revision) > (known.key, known.revision):
             self.record = record
 

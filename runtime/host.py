@@ -320,8 +320,8 @@ class Host:
         """The header of a session that is being created, once it is."""
         header = self.header(session_id)
         record = await creation
-        if header.is_erased:  # it was that of a session that had the id before
-            header = self.header(session_id)
+        if header.record is not None and header.is_erased and header.record.key < record.key:
+            header = self.header(session_id)  # the other one's, which had the id before
         header.update(record)
         return header
 

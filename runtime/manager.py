@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ..actors.limits import Limits
     from ..actors.model import SessionRecord
     from ..actors.ports import IProvider, ISessionStorage
+    from ..actors.supervisor import SessionHeader
     from .cleanup import CleanupRules
     from .events import EventStream
     from .guests import Guests, ISessionLifecycleHook, ISessionMiddleware
@@ -173,14 +174,9 @@ class Manager(Maintenance, Listing):
         the sessions of others: the three are not told apart.
         """
         _id(session_id, "session_id")
-        header = self._anchor.host.header(session_id)
-        record = header.record or self._live_record(session_id)
-        if _is_found(record, user_id):
-            await anyio.lowlevel.checkpoint()
-        else:
-            # Also where it is in memory: whoever is refused is refused after the same work.
-            state = await self._anchor.host.runtime().storage.load_now(session_id)
-            record = None if state is None else state.record
+        header, record = await self._look_up(session_id, user_id)
+        while header.is_erased:  # meanwhile; the id may be another one's by now
+            header, record = await self._look_up(session_id, user_id)
         if record is None or not _is_found(record, user_id):
             raise SessionNotFoundError(session_id)
         header.update(record)
@@ -311,6 +307,18 @@ class Manager(Maintenance, Listing):
         host = self._anchor.host
         limit = host.limits.max_config_bytes
         return provider_config_text(given, provider, host.providers, max_bytes=limit)
+
+    async def _look_up(
+        self, session_id: str, user_id: str | None
+    ) -> tuple[SessionHeader, SessionRecord | None]:
+        header = self._anchor.host.header(session_id)
+        record = header.record or self._live_record(session_id)
+        if _is_found(record, user_id):
+            await anyio.lowlevel.checkpoint()
+            return header, record
+        # Also where it is in memory: whoever is refused is refused after the same work.
+        state = await self._anchor.host.runtime().storage.load_now(session_id)
+        return header, None if state is None else state.record
 
     def _live_record(self, session_id: str) -> SessionRecord | None:
         state = self._anchor.host.runtime().supervisor.live_state(session_id)

@@ -682,7 +682,8 @@ class Session:
             state = await runtime.storage.load_now(self.session_id)
         else:
             await anyio.lowlevel.checkpoint()
-        if state is None:
+        # Another session may have got the id while it was read.
+        if state is None or state.record.key != self._record.key:
             raise SessionNotFoundError(self.session_id)
         return state
 
