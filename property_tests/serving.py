@@ -1,0 +1,104 @@
+"""Managers in a real event loop, for properties of many sessions: in memory and on files.
+
+A property takes a source of choices and the place where sessions are kept, and raises
+BrokenPromiseError.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+from langswarm.core.session import (
+    InMemorySessionStorage,
+    ProviderError,
+    SessionManager,
+    SQLiteSessionStorage,
+    create_session_manager,
+)
+from langswarm.core.session.runtime.views import RisingClock
+from langswarm.core.session.testing import ScriptedProvider, ScriptedTurn
+
+from .running import BrokenPromiseError
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+
+    from langswarm.core.session import ISessionStorage
+    from langswarm.core.session.providers import ProviderRequest
+    from langswarm.core.session.testing import Backend
+
+    Property = Callable[[random.Random, "Place"], Awaitable[None]]
+
+Kind = Literal["memory", "sqlite"]
+KINDS: tuple[Kind, ...] = ("memory", "sqlite")
+EXAMPLES = {"memory": 100, "sqlite": 10}
+"""How many examples CI runs of each: a file is slower."""
+PROVIDERS = ("p", "q")
+TOKENS = 7, 11
+"""In and out, of each answer."""
+
+
+def answer(request: ProviderRequest) -> ScriptedTurn:
+    """What was asked again; questions that begin with "fail" and "half" get none."""
+    question = request.messages[-1].content
+    if question.startswith("fail"):
+        return ScriptedTurn(end=ProviderError("no answer", code="internal", retryable=False))
+    if question.startswith("half"):
+        return ScriptedTurn(text=f"re {question}", end="truncate")
+    said, read = TOKENS
+    return ScriptedTurn(text=f"re {question}", input_tokens=said, output_tokens=read)
+
+
+class Place:
+    """Where sessions are kept, for managers one after the other."""
+
+    def __init__(self, kind: Kind, folder: Path) -> None:
+        self.kind = kind
+        self.path = folder / "sessions.db"
+        self._memory = InMemorySessionStorage()
+
+    def storage(self) -> ISessionStorage:
+        """Memory: always the same object. SQLite: a new one on the one file."""
+        return self._memory if self.kind == "memory" else SQLiteSessionStorage(self.path)
+
+    def forget(self) -> None:
+        """Begin with nothing."""
+        self._memory = InMemorySessionStorage()
+        for path in self.path.parent.glob(f"{self.path.name}*"):
+            path.unlink()
+
+    @asynccontextmanager
+    async def manager(
+        self, wall_clock_us: Callable[[], int] | None = None, **limits: float
+    ) -> AsyncIterator[SessionManager]:
+        """A process."""
+        providers = {name: ScriptedProvider(answer) for name in PROVIDERS}
+        manager = create_session_manager(self.storage(), providers=providers, **limits)
+        if wall_clock_us is not None:
+            manager._anchor.host.wall_clock_us = RisingClock(wall_clock_us)
+        async with manager:
+            yield manager
+
+
+@contextmanager
+def a_place(kind: Kind) -> Generator[Place]:
+    """An empty one."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Place(kind, Path(folder))
+
+
+def check(property_: Property, source: random.Random, backend: Backend, place: Place) -> None:
+    """One example, in an event loop of its own; raises BrokenPromiseError."""
+    place.forget()
+    anyio.run(property_, source, place, backend=backend)
+
+
+def require(condition: object, text: str) -> None:
+    """Raise BrokenPromiseError with this text if the condition does not hold."""
+    if not condition:
+        raise BrokenPromiseError(text)

@@ -1,0 +1,50 @@
+"""Properties of many sessions: lists, figures, exports, erasure, users apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .exporting import check_round_trip
+from .figures import check_figures
+from .lists import check_lists
+from .running import BACKENDS
+from .serving import EXAMPLES, KINDS, a_place, check
+from .strategies import random_sources
+
+if TYPE_CHECKING:
+    from langswarm.core.session.testing import Backend
+
+    from .serving import Kind, Property
+
+pytestmark = pytest.mark.timeout(300)  # seconds of a machine that is busy and traces coverage
+
+everywhere = pytest.mark.parametrize(
+    ("kind", "backend"), [(kind, backend) for kind in KINDS for backend in BACKENDS]
+)
+
+
+def check_all(property_: Property, kind: Kind, backend: Backend) -> None:
+    """As many examples as CI runs of this kind."""
+    with a_place(kind) as place:
+        for source in random_sources(EXAMPLES[kind]):
+            check(property_, source, backend, place)
+
+
+@everywhere
+def test_a_list_is_what_matched_all_the_time(kind: Kind, backend: Backend) -> None:
+    """Walks by cursor, with any limits and any changes on the way: none twice, none missing."""
+    check_all(check_lists, kind, backend)
+
+
+@everywhere
+def test_figures_are_sums_of_what_happened(kind: Kind, backend: Backend) -> None:
+    """Analytics of any days and users, by day and in all, after erasures and restarts too."""
+    check_all(check_figures, kind, backend)
+
+
+@everywhere
+def test_what_is_imported_is_what_was_exported(kind: Kind, backend: Backend) -> None:
+    """Equal but for ids; what was damaged on the way is refused with a typed error, or whole."""
+    check_all(check_round_trip, kind, backend)
