@@ -24,7 +24,7 @@ from langswarm.core.session.environment import (
     settings_from_environment,
     settings_from_mapping,
 )
-from langswarm.core.session.presets import KEY_VARIABLES
+from langswarm.core.session.factory import KEY_VARIABLES
 from langswarm.core.session.runtime.cleanup import CleanupRules
 
 if TYPE_CHECKING:

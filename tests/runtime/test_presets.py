@@ -19,9 +19,10 @@ from langswarm.core.session import (
     create_session_manager,
 )
 from langswarm.core.session.errors import RateLimitedError
+from langswarm.core.session.factory import KEY_VARIABLES
 from langswarm.core.session.hooks import Alert, AlertHook, ErrorTrackingHook, MetricsHook
 from langswarm.core.session.middleware import LoggingMiddleware, RateLimitMiddleware
-from langswarm.core.session.presets import KEY_VARIABLES, PRESETS, Piece, arguments_of
+from langswarm.core.session.presets import PRESETS, Piece, arguments_of
 from langswarm.core.session.providers import MockProvider, fault
 from langswarm.core.session.runtime.cleanup import CleanupRules, cleanup_rules
 

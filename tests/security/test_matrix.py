@@ -21,8 +21,10 @@ from langswarm.core.session.interfaces import SessionEvent
 from .calls import CALLS, NOT_CALLED, World, public_methods, text_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
     from pathlib import Path
+
+    from langswarm.core.session.runtime.turn_stream import TurnEvent, TurnStream
 
 KEY = "sk-canary-0123456789abcdef0123456789"
 SECRET = "bob's secret words"
@@ -46,7 +48,7 @@ HOSTILE = {
 
 
 @asynccontextmanager
-async def world_in(folder: Path) -> AsyncIterator[World]:
+async def world_in(folder: Path) -> AsyncGenerator[World]:
     """A file with Ada's session and Bob's, and a provider whose key must not show."""
     manager = create_session_manager(
         "sqlite",
@@ -60,6 +62,12 @@ async def world_in(folder: Path) -> AsyncIterator[World]:
         await foreign.send_message(SECRET)
         exported = await mine.export_conversation()
         yield World(manager=manager, mine=mine, foreign=foreign, folder=folder, exported=exported)
+
+
+async def events_of(stream: TurnStream) -> list[TurnEvent]:
+    """All that a follower is told."""
+    async with stream as turn:
+        return [event async for event in turn]
 
 
 async def called(world: World, name: str, arguments: dict[str, Any]) -> object:
@@ -76,13 +84,13 @@ async def called(world: World, name: str, arguments: dict[str, Any]) -> object:
         for key, value in arguments.items()
         if parameters[key].kind is not inspect.Parameter.POSITIONAL_ONLY
     }
+    result: Any
     try:
         result = method(*positional, **keywords)
         if isinstance(result, Ticket) or inspect.isawaitable(result):
             result = await result
         if name in {"Session.follow", "Session.stream_message"}:
-            async with result as turn:
-                result = [event async for event in turn]
+            return await events_of(result)
     except SessionError as error:
         return error
     return result
