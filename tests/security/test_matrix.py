@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from langswarm.core.session.runtime.turn_stream import TurnEvent, TurnStream
+    from langswarm.core.session.interfaces import TurnEvent, TurnStream
 
 KEY = "sk-canary-0123456789abcdef0123456789"
 SECRET = "bob's secret words"
@@ -64,6 +64,11 @@ async def world_in(folder: Path) -> AsyncGenerator[World]:
         yield World(manager=manager, mine=mine, foreign=foreign, folder=folder, exported=exported)
 
 
+def is_awaitable(value: object) -> bool:
+    """A coroutine, or a ticket."""
+    return isinstance(value, Ticket) or inspect.isawaitable(value)
+
+
 async def events_of(stream: TurnStream) -> list[TurnEvent]:
     """All that a follower is told."""
     async with stream as turn:
@@ -87,7 +92,7 @@ async def called(world: World, name: str, arguments: dict[str, Any]) -> object:
     result: Any
     try:
         result = method(*positional, **keywords)
-        if isinstance(result, Ticket) or inspect.isawaitable(result):
+        if is_awaitable(result):
             result = await result
         if name in {"Session.follow", "Session.stream_message"}:
             return await events_of(result)
