@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MAX_DAYS = 3_660
 DEFAULT_DAYS = 30
 _EPOCH = date(1970, 1, 1)
+_FIRST = (date.min - _EPOCH).days
 _SHARE = 0.95
 
 
@@ -106,7 +107,7 @@ async def analytics_of(
     """The figures of the range, read from the sums of its days."""
     host = manager._anchor.host
     last = day_of(host.wall_clock_us()) if end is None else _day(end, "end_date")
-    first = last - DEFAULT_DAYS + 1 if start is None else _day(start, "start_date")
+    first = _day(start, "start_date") if start is not None else max(last - DEFAULT_DAYS + 1, _FIRST)
     _check_range(first, last)
     if user_id is not None:
         check_id(user_id, "user_id")

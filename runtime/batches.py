@@ -11,6 +11,7 @@ as by any other call, and a caller that goes away takes along what has not begun
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
@@ -82,11 +83,10 @@ async def _each(
 def _names(ids: object, most: int) -> list[str]:
     if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
         raise InvalidMessageError(f"the ids of sessions must be a list of str, not {ids!r}")
-    names = list(cast("Iterable[str]", ids))
+    names = list(islice(cast("Iterable[str]", ids), most + 1))
     if len(names) > most:
         raise InvalidMessageError(
-            f"{len(names)} sessions at once, {most} are allowed (limit page_size); make several "
-            "calls of it"
+            f"more than {most} sessions at once (limit page_size); make several calls of it"
         )
     return [check_id(name, "the id of a session") for name in names]
 

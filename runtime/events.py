@@ -7,6 +7,7 @@ of its own buffer and is told how many, and no turn is ever held up (G10).
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,6 @@ from ..actors.wait import current_backend
 from .views import to_datetime
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from datetime import datetime
 
     from ..actors.wait import Cell
@@ -101,10 +101,10 @@ def checked_types(types: Iterable[str] | None) -> frozenset[str] | None:
     """The event types that a subscriber names. Raises ConfigurationError for one there is not."""
     if types is None:
         return None
-    if isinstance(types, str):
+    if isinstance(types, str) or not isinstance(types, Iterable):
         raise ConfigurationError(f"types={types!r} must be a list of event types")
-    given = frozenset(types)
-    for unknown in sorted(map(str, given - EVENT_TYPES)):
+    given = frozenset(each if isinstance(each, str) else repr(each) for each in types)
+    for unknown in sorted(given - EVENT_TYPES):
         near = get_close_matches(unknown, EVENT_TYPES, n=1)
         hint = (
             f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(EVENT_TYPES))}"

@@ -216,6 +216,7 @@ async def test_a_range_is_checked_and_bounded() -> None:
         assert len((await manager.get_analytics(day(0), day(3659))).daily) == 3660
         assert (await manager.get_analytics(date.min, date.min)).total_sessions == 0
         assert (await manager.get_analytics(date.max, date.max)).end_day == date.max
+        assert (await manager.get_analytics(None, date(1, 1, 5))).start_day == date.min
         for wrong in ("2030-01-01", 5, timedelta(days=1)):
             with pytest.raises(ConfigurationError, match="start_date"):
                 await manager.get_analytics(wrong)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import TYPE_CHECKING, cast
 
 import anyio
@@ -129,6 +130,8 @@ async def test_ids_that_are_none_are_refused_and_nothing_is_done(ids: object) ->
             await manager.archive_sessions(good)  # type: ignore[arg-type]
         with pytest.raises(InvalidMessageError, match="page_size"):
             await manager.archive_sessions(["a"] * 4)
+        with pytest.raises(InvalidMessageError, match="page_size"):
+            await manager.archive_sessions(repeat("a"))  # it has no end
         with pytest.raises(InvalidMessageError):
             await manager.archive_sessions(["a"], user_id="")
         with pytest.raises(ConfigurationError, match="did you mean 'tags'"):

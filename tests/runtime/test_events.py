@@ -225,8 +225,11 @@ async def test_g10_a_cursor_of_another_process_is_refused(store: Store) -> None:
             manager.session_events(after=-1)
         with pytest.raises(ConfigurationError, match="did you mean 'session_created'"):
             manager.session_events(types=["session_creatd"])
-        with pytest.raises(ConfigurationError, match="must be a list"):
-            manager.session_events(types="session_created")
+        for wrong in ("session_created", 5):
+            with pytest.raises(ConfigurationError, match="must be a list"):
+                manager.session_events(types=wrong)  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="no event type"):
+            manager.session_events(types=[["session_created"]])  # type: ignore[list-item]
 
 
 async def test_g10_a_subscriber_gets_the_events_of_one_user_only(store: Store) -> None:

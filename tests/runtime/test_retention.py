@@ -205,7 +205,7 @@ async def test_hooks_and_events_tell_as_if_its_user_had_done_it(store: Store) ->
     assert told == [("archived", "s"), ("deleted", "s")]
 
 
-@pytest.mark.parametrize("days", [-1, float("nan"), float("inf"), True, "30", None, 10**9])
+@pytest.mark.parametrize("days", [-1, float("nan"), float("inf"), True, "30", None, 10**9, 10**400])
 async def test_an_age_that_is_none_is_refused(memory: Store, days: Any) -> None:
     """Nothing is cleaned up by a mistake."""
     async with memory.manager(Echo()) as manager:
@@ -641,6 +641,7 @@ def test_it_goes_along_to_another_event_loop(backend: Backend) -> None:
         ({"max_messages_per_session": 1.5}, "max_messages_per_session"),
         ({"cleanup_interval_hours": 0}, "cleanup_interval_hours"),
         ({"cleanup_interval_hours": float("nan")}, "cleanup_interval_hours"),
+        ({"cleanup_interval_hours": 10**400}, "cleanup_interval_hours"),
         ([("archive_after_days", 1)], "mapping"),
     ],
 )
