@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio.lowlevel
 import attrs
@@ -97,13 +97,15 @@ class EventFilter:
         )
 
 
-def checked_types(types: Iterable[str] | None) -> frozenset[str] | None:
+def checked_types(types: object) -> frozenset[str] | None:
     """The event types that a subscriber names. Raises ConfigurationError for one there is not."""
     if types is None:
         return None
     if isinstance(types, str) or not isinstance(types, Iterable):
         raise ConfigurationError(f"types={types!r} must be a list of event types")
-    given = frozenset(each if isinstance(each, str) else repr(each) for each in types)
+    given = frozenset(
+        each if isinstance(each, str) else repr(each) for each in cast("Iterable[object]", types)
+    )
     for unknown in sorted(given - EVENT_TYPES):
         near = get_close_matches(unknown, EVENT_TYPES, n=1)
         hint = (
