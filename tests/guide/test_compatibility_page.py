@@ -39,7 +39,7 @@ def called(source: str) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(compile(source, "a block", "exec", flags=flags)):
         if isinstance(node, ast.Call):
-            name = getattr(node.func, "attr", None) or getattr(node.func, "id", "")
+            name: str = getattr(node.func, "attr", "") or getattr(node.func, "id", "")
             if name not in NOT_OURS:
                 names |= {name, *(keyword.arg or "" for keyword in node.keywords)}
     return names
