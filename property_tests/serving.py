@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["memory", "sqlite"]
 KINDS: tuple[Kind, ...] = ("memory", "sqlite")
-EXAMPLES = {"memory": 100, "sqlite": 10}
+EXAMPLES = {"memory": 40, "sqlite": 5}
 """How many examples CI runs of each: a file is slower."""
 PROVIDERS = ("p", "q")
 TOKENS = 7, 11
@@ -77,12 +77,17 @@ class Place:
         self, wall_clock_us: Callable[[], int] | None = None, **limits: float
     ) -> AsyncIterator[SessionManager]:
         """A process."""
-        providers = {name: ScriptedProvider(answer) for name in PROVIDERS}
-        manager = create_session_manager(self.storage(), providers=providers, **limits)
+        manager = make_manager(self.storage(), **limits)
         if wall_clock_us is not None:
             manager._anchor.host.wall_clock_us = RisingClock(wall_clock_us)
         async with manager:
             yield manager
+
+
+def make_manager(storage: ISessionStorage, **limits: float) -> SessionManager:
+    """With the providers that answer as `answer` says."""
+    providers = {name: ScriptedProvider(answer) for name in PROVIDERS}
+    return create_session_manager(storage, providers=providers, **limits)
 
 
 @contextmanager

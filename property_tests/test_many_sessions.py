@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .erasing import check_erasure, check_killed_erasure
 from .exporting import check_round_trip
 from .figures import check_figures
 from .lists import check_lists
@@ -48,3 +49,16 @@ def test_figures_are_sums_of_what_happened(kind: Kind, backend: Backend) -> None
 def test_what_is_imported_is_what_was_exported(kind: Kind, backend: Backend) -> None:
     """Equal but for ids; what was damaged on the way is refused with a typed error, or whole."""
     check_all(check_round_trip, kind, backend)
+
+
+@everywhere
+def test_of_an_erased_user_nothing_is_left(kind: Kind, backend: Backend) -> None:
+    """Not in any read, list, search, figure, export; in no table of a file. Others stay."""
+    check_all(check_erasure, kind, backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_killed_erasure_is_finished_by_the_next(backend: Backend) -> None:
+    """Killed at any commit and made again, it ends with nothing left."""
+    for source in random_sources(60):
+        check_killed_erasure(source, backend)
