@@ -22,8 +22,7 @@ from .serving import PROVIDERS, require
 if TYPE_CHECKING:
     import random
 
-    from langswarm.core.session import SessionManager
-    from langswarm.core.session.interfaces import Session
+    from langswarm.core.session import Session, SessionManager
 
     from .serving import Place
 

@@ -19,8 +19,8 @@ from .serving import PROVIDERS, TOKENS, require
 if TYPE_CHECKING:
     import random
 
-    from langswarm.core.session import SessionManager
-    from langswarm.core.session.interfaces import Session, UsageFigures
+    from langswarm.core.session import Session, SessionManager
+    from langswarm.core.session.interfaces import UsageFigures
 
     from .serving import Place
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from langswarm.core.session import SessionManager
-    from langswarm.core.session.interfaces import Session, SessionList
+    from langswarm.core.session import Session, SessionManager
+    from langswarm.core.session.interfaces import SessionList
 
     from .serving import Place
 

@@ -39,6 +39,8 @@ KINDS: tuple[Kind, ...] = ("memory", "sqlite")
 EXAMPLES = {"memory": 40, "sqlite": 5}
 """How many examples CI runs of each: a file is slower."""
 PROVIDERS = ("p", "q")
+NOW_US = 1_800_000_000_000_000
+"""What clocks show that nobody sets; real ones would come to the end of a day in between."""
 TOKENS = 7, 11
 """In and out, of each answer."""
 
@@ -74,20 +76,25 @@ class Place:
 
     @asynccontextmanager
     async def manager(
-        self, wall_clock_us: Callable[[], int] | None = None, **limits: float
+        self, wall_clock_us: Callable[[], int] = lambda: NOW_US, **limits: int
     ) -> AsyncIterator[SessionManager]:
         """A process."""
         manager = make_manager(self.storage(), **limits)
-        if wall_clock_us is not None:
-            manager._anchor.host.wall_clock_us = RisingClock(wall_clock_us)
+        manager._anchor.host.wall_clock_us = RisingClock(wall_clock_us)
         async with manager:
             yield manager
 
 
-def make_manager(storage: ISessionStorage, **limits: float) -> SessionManager:
+def make_manager(
+    storage: ISessionStorage, *, page_size: int = 100, event_buffer_size: int = 1000
+) -> SessionManager:
     """With the providers that answer as `answer` says."""
-    providers = {name: ScriptedProvider(answer) for name in PROVIDERS}
-    return create_session_manager(storage, providers=providers, **limits)
+    return create_session_manager(
+        storage,
+        providers={name: ScriptedProvider(answer) for name in PROVIDERS},
+        page_size=page_size,
+        event_buffer_size=event_buffer_size,
+    )
 
 
 @contextmanager

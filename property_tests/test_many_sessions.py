@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .apart import check_isolation
 from .erasing import check_erasure, check_killed_erasure
 from .exporting import check_round_trip
 from .figures import check_figures
+from .hearing import check_hearing
 from .lists import check_lists
 from .running import BACKENDS
 from .serving import EXAMPLES, KINDS, a_place, check
@@ -62,3 +64,15 @@ def test_a_killed_erasure_is_finished_by_the_next(backend: Backend) -> None:
     """Killed at any commit and made again, it ends with nothing left."""
     for source in random_sources(60):
         check_killed_erasure(source, backend)
+
+
+@everywhere
+def test_users_are_apart(kind: Kind, backend: Backend) -> None:
+    """Any calls through for_user(one) tell and change nothing of another."""
+    check_all(check_isolation, kind, backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_subscribers_know_what_they_missed(backend: Backend) -> None:
+    """Each sees every event once and in order, or a gap that says how many it did not (G10)."""
+    check_all(check_hearing, "memory", backend)
