@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 from .errors import ConfigurationError
+
+_MOST: Final = 1e300
+"""Times are added up as floats, which whole numbers can exceed."""
 
 
 def _limit(default: float, *, least: float, what: str) -> Any:
@@ -17,6 +20,8 @@ def _limit(default: float, *, least: float, what: str) -> Any:
         fits = isinstance(value, int if isinstance(default, int) else (int, float))
         if isinstance(value, bool) or not fits:
             raise ConfigurationError(f"{attribute.name} must be {wanted}, not {value!r}")
+        if isinstance(value, int) and not isinstance(default, int) and value > _MOST:
+            raise ConfigurationError(f"{attribute.name} must be {_MOST:g} or less")
         if not value >= least:  # type: ignore[operator]
             raise ConfigurationError(f"{attribute.name} must be {least} or more, not {value!r}")
 

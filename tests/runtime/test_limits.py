@@ -222,6 +222,13 @@ def test_g11_a_limit_out_of_its_range_names_itself_and_the_value(name: str, valu
         create_session_manager(**{name: value})  # type: ignore[arg-type]
 
 
+def test_a_time_is_not_longer_than_a_float() -> None:
+    """It would not fail before it is added to one."""
+    with pytest.raises(ConfigurationError, match="idle_seconds"):
+        create_session_manager(idle_seconds=10**400)
+    create_session_manager(idle_seconds=float("inf"))
+
+
 def test_an_unknown_option_names_the_nearest_one() -> None:
     """A mistyped option is an error that says what was meant."""
     with pytest.raises(ConfigurationError, match="did you mean 'mailbox_size'"):
