@@ -6,8 +6,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from langswarm.core.session.actors.errors import SessionError, SessionNotFoundError
+from langswarm.core.session.actors.errors import (
+    IdempotencyConflictError,
+    SessionError,
+    SessionNotFoundError,
+)
 
+from .running import BrokenPromiseError
 from .serving import PROVIDERS, require
 
 if TYPE_CHECKING:
@@ -144,7 +149,10 @@ class Households:
 
     async def _create(self) -> Session:
         """Under a key that the other one has used, too."""
-        session = await self._view.create_session("q", "m", idempotency_key="key 0")
+        try:
+            session = await self._view.create_session("q", "m", idempotency_key="key 0")
+        except IdempotencyConflictError as error:
+            raise BrokenPromiseError(f"isolation: another's key is known: {error}") from error
         require(session.session_id not in self.others, "isolation: a key gives another's session")
         self._own.append(session.session_id)
         return session

@@ -16,6 +16,7 @@ from langswarm.core.session.actors.errors import (
     TurnNotFoundError,
     TurnStateError,
 )
+from langswarm.core.session.actors.model import MessageQuery
 
 from .serving import PROVIDERS, require
 
@@ -73,6 +74,11 @@ async def check_round_trip(source: random.Random, place: Place) -> None:
     async with place.manager() as manager:
         session = await a_history(source, manager)
         data = await session.export_conversation()
+        stored = await session._read(MessageQuery(include_hidden=True))
+        require(
+            [each["seq"] for each in data["messages"]] == [each.seq for each in stored],
+            f"export: {data['messages']} of {stored}",
+        )
         given = source.choice((data, json.dumps(data), await session.export_conversation("jsonl")))
         again = await manager.import_conversation(given)
         found = await again.export_conversation()

@@ -11,6 +11,7 @@ from .running import BACKENDS, BrokenPromiseError, run
 from .shrinking import shrink
 from .strategies import SEEDS, examples, random_program, random_sources, wild_programs
 from .tally import Tally
+from .workload import tidying_program
 
 if TYPE_CHECKING:
     from langswarm.core.session.testing import Backend
@@ -47,3 +48,10 @@ def test_calls_explain_all_commits_of_random_programs(backend: Backend) -> None:
         tally.add(program, result)
     print(f"{backend}: {tally}")  # noqa: T201 - shown by -s
     assert len(tally.digests) > 0.98 * tally.runs
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_is_used_meanwhile_is_not_archived(backend: Backend) -> None:
+    """G8: a clean-up archives what was not used for so long, whoever uses it just then."""
+    for source in random_sources(300):
+        run(tidying_program(source.choice), backend, source.randrange(2**32))

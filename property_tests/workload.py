@@ -96,6 +96,33 @@ def wild_program(pick: Pick) -> Program:
     return Program(settings, tuple(make.client(least) for _ in range(pick((1, 2, 3)))))
 
 
+def tidying_program(pick: Pick) -> Program:
+    """Sessions that are used again just while they are tidied up."""
+    settings = Settings(
+        sessions=3, latency=pick((0.05, 0.05, 0.0)), idle=pick(IDLE_TIMES), live=pick((100, 2))
+    )
+    age, rest = pick((0.2, 0.25)), pick((0.25, 0.5))
+
+    def again(session: int) -> Step:
+        return Step(pick(("say", "put", "send")), session, pick(("ok", "slow")))
+
+    users = [
+        (
+            Step("say", session),
+            Step("gap", value=rest + pick((0.0, 0.05, 0.1, 0.15))),
+            *(_plain(again(session)) for _ in range(pick((0, 1, 2)))),
+        )
+        for session in range(3)
+    ]
+    cleaner = Step("gap", value=rest + pick((0.0, 0.05, 0.1))), Step("tidy", value=age)
+    return Program(settings, (cleaner, *users))
+
+
+def _plain(step: Step) -> Step:
+    """Only messages have a way in which they are answered."""
+    return step if step.verb in TALKING else attrs.evolve(step, how="")
+
+
 def calm_program(pick: Pick) -> Program:
     """One client and nothing that goes wrong outside: what it is told depends on no schedule."""
     settings = Settings(sessions=pick((1, 1, 2)), idle=0.2, guests=pick((0, 3)))
@@ -171,7 +198,7 @@ class _Steps:
         """Without the combinations that still break promises: see the findings that are open."""
         return (AVOIDED if self._prepares else ALONE).get(verb, verb)
 
-    def _scene(self) -> tuple[Step, ...]:
+    def _scene(self) -> tuple[Step, ...]:  # noqa: PLR0911 - one for each case
         """What chance alone would seldom put together."""
         pick = self._pick
         session = pick(self._sessions)
@@ -198,6 +225,11 @@ class _Steps:
                 hides = pick((Step("rew", session, "", pick(PLACES)), Step("again", session)))
                 talk = Step("send", session, "ok")
                 return talk, hides, talk
+            case "tidied":
+                talk = Step("post", session, "slow")
+                used = Step(pick(("say", "put")), session, "soon")
+                gap, tidy = Step("gap", value=0.25), Step("tidy", value=pick((0.2, 0.1)))
+                return pick(((talk, gap, tidy), (gap, used, tidy), (gap, used, tidy)))
             case "conflict":
                 one, other = Step("send", session, "ok", None, "g1"), Step("send", session, "slow")
                 return one, attrs.evolve(other, key="g2")
@@ -206,7 +238,7 @@ class _Steps:
                 return Step("post", session, how), late
 
     def _scenes(self) -> tuple[str, ...]:
-        scenes = ("followed", "killed", "expired")
+        scenes = ("followed", "killed", "expired", "tidied")
         if not self._prepares:
             return scenes
         more = ("followed", "killed", "repeated", "hidden")

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import anyio
 import anyio.lowlevel
@@ -23,6 +24,7 @@ from langswarm.core.session.actors.errors import (
 )
 from langswarm.core.session.actors.mailbox import TicketState
 from langswarm.core.session.actors.wait import current_backend
+from langswarm.core.session.runtime import retention
 
 from .calls import Call, Fork, Halt, Outcome, Read, Tidying
 from .disk import Disk
@@ -82,6 +84,11 @@ class World:
     async def run(self) -> None:
         """The program, then a restart in good order, then everything is read once more."""
         self._up = anyio.Event()
+        # Of a few sessions, too, the later ones are tidied up long after they were listed.
+        with patch.object(retention, "AT_ONCE", 1):
+            await self._run()
+
+    async def _run(self) -> None:
         async with anyio.create_task_group() as self._graves:
             await self._boot(create=True)
             self.disk.faulty = True

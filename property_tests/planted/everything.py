@@ -2,7 +2,29 @@
 
 from __future__ import annotations
 
-from . import branches, durability, fairness, keys, lifetime, ordering, prompts, turns
+from . import (
+    additions,
+    branches,
+    durability,
+    fairness,
+    keys,
+    lifetime,
+    many,
+    ordering,
+    prompts,
+    turns,
+)
 from .catalogue import catalogue
 
-PLANTED = catalogue(durability, lifetime, ordering, fairness, prompts, branches, keys, turns)
+PLANTED = catalogue(
+    durability,
+    lifetime,
+    ordering,
+    fairness,
+    prompts,
+    branches,
+    keys,
+    turns,
+    additions,
+    many,
+)
