@@ -3,6 +3,7 @@
 import ast
 import functools
 import inspect
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,24 @@ def _vendors(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setenv("OPENAI_API_KEY", "a-key")
         monkeypatch.setenv("ANTHROPIC_API_KEY", "a-key")
         yield
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Programs configure it, as programs do."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    levels = {
+        name: logger.level
+        for name, logger in root.manager.loggerDict.items()
+        if isinstance(logger, logging.Logger)
+    }
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, logger in root.manager.loggerDict.items():
+        if isinstance(logger, logging.Logger):
+            logger.setLevel(levels.get(name, logging.NOTSET))
 
 
 @pytest.mark.parametrize(("program", "backend"), PROGRAMS)

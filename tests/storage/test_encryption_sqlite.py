@@ -107,12 +107,16 @@ async def refused(path: Path, **options: Any) -> StorageError:
 # ---------------------------------------------------------------- what the file tells
 
 
+USER = "ann-of-the-conversation"
+"""Long: three letters can be found among random bytes."""
+
+
 async def converse(path: Path, canary: str, **options: Any) -> None:
     """All that a manager stores, with the canary in each of its contents."""
     config = {"db_path": path, **options}
     async with create_session_manager("sqlite", storage_config=config) as manager:
         session = await manager.create_session(
-            "ann",
+            USER,
             "mock",
             "mock-model",
             provider_config={"response_pattern": f"{canary}: {{input}}"},
@@ -129,7 +133,7 @@ async def converse(path: Path, canary: str, **options: Any) -> None:
         await session.send_system_message(canary)
         script = {"id": 1, "items": [fault("overloaded", canary, after_chunks=1)]}
         failing = await manager.create_session(
-            "ann", "mock", "m", provider_config={"script": script}
+            USER, "mock", "m", provider_config={"script": script}
         )
         with pytest.raises(ProviderError):
             await failing.send_message(canary)

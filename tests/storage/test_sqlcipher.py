@@ -24,7 +24,7 @@ from langswarm.core.session.testing.storage_contract.builders import (
 )
 
 from .inside import on_reader, on_writer
-from .test_encryption_sqlite import CANARY, KEY, OTHER, converse, places_of
+from .test_encryption_sqlite import CANARY, KEY, OTHER, USER, converse, places_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -57,7 +57,7 @@ def test_it_keeps_the_contract_of_storages(case: StorageCase, tmp_path: Path) ->
 
 async def test_nothing_at_all_is_legible_in_any_file(path: Path) -> None:
     await converse(path, CANARY, sqlcipher_key=KEY, backup_enabled=True)
-    for legible in (CANARY, "ann", "mock-model", "CREATE TABLE", "SQLite format"):
+    for legible in (CANARY, USER, "mock-model", "CREATE TABLE", "SQLite format"):
         assert places_of(legible, path) == {}
 
 
