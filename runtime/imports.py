@@ -55,6 +55,8 @@ _ERROR_BYTES = 64 * 1024
 _AT_ONCE_CHARACTERS = 1_000_000
 _STEP = 500
 _MAX_COUNT = 2**53
+_MAX_NUMBER = 2**31
+"""Of a message or a turn: what no conversation reaches, and a storage can go on from."""
 _STATUSES = (SessionStatus.ACTIVE, SessionStatus.ARCHIVED)
 
 
@@ -218,8 +220,8 @@ class _Messages:
         self._limits = limits
         self._old_id = facts.get("session_id")
         self.messages: list[MessageRecord] = []
-        self.last_turn_no = _count(facts.get("last_turn"), "session.last_turn")
-        self._most = _count_or_none(facts.get("last_seq"), "session.last_seq")
+        self.last_turn_no = _number(facts.get("last_turn"), "session.last_turn") or 0
+        self._most = _number(facts.get("last_seq"), "session.last_seq")
         self._last = 0
 
     @property
@@ -228,7 +230,7 @@ class _Messages:
 
     def add(self, value: object, what: str) -> None:
         given = _object(value, what)
-        seq = _count(given.get("seq", self._last + 1), f"{what}.seq")
+        seq = _number(given.get("seq", self._last + 1), f"{what}.seq") or 0
         if seq <= self._last or (self._most is not None and seq > self._most):
             raise InvalidMessageError(
                 f"{what}.seq is {seq}, which does not fit behind {self._last}"
@@ -411,6 +413,13 @@ def _count_or_none(value: object, what: str) -> int | None:
     if value is not None and not fits:
         raise InvalidMessageError(f"{what} must be an int from 0 to 2^53, not {_shown(value)}")
     return cast("int | None", value)
+
+
+def _number(value: object, what: str) -> int | None:
+    number = _count_or_none(value, what)
+    if number is not None and number > _MAX_NUMBER:
+        raise InvalidMessageError(f"{what} is {number}; numbers go up to {_MAX_NUMBER}")
+    return number
 
 
 def _shown(value: object) -> str:

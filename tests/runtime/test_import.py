@@ -228,6 +228,12 @@ def changes() -> dict[str, Callable[[dict[str, Any]], object]]:
         "a number of 0": message(0, seq=0),
         "a number beyond the last": message(8, seq=10**9),
         "a huge number": message(8, seq=10**5000),
+        "a number beyond those of a storage": lambda document: (
+            document["session"].update(last_seq=2**40),
+            document["messages"][8].update(seq=2**32 + 1),
+        ),
+        "a last number that leaves no next one": fact(last_seq=2**32 - 1),
+        "a last turn that leaves no next one": fact(last_turn=2**32 - 1),
         "a negative count": message(0, token_count=-1),
         "a fraction": message(0, token_count=1.5),
         "a bool": message(0, token_count=True),
@@ -277,6 +283,24 @@ async def test_what_is_wrong_is_refused_and_nothing_is_stored(change: str, memor
             await manager.import_conversation(document)
         assert 10 < len(str(raised.value)) < 300
         assert await manager.search_sessions() == []
+
+
+async def test_no_number_reaches_into_the_session_of_somebody_else(store: Store) -> None:
+    """A storage may keep all messages in one row of numbers; those of others are not touched."""
+    document = await a_document()
+    document["turns"] = []
+    document["session"]["last_seq"] = 2**40
+    del document["messages"][1:]
+    async with store.manager(Echo()) as manager:
+        for number in (2**32 + 1, 2**32 + 3, 2**33 + 3):
+            document["messages"][0] |= {"seq": number, "role": "system", "turn": None}
+            with pytest.raises(InvalidMessageError, match="seq"):
+                await manager.for_user("eve").import_conversation(document)
+            session = await new_session(manager, user_id="ada")
+            await session.send_message("mine")
+            await session.send_message("mine too")
+            assert [each.seq for each in await session.get_messages()] == [1, 2, 3, 4]
+        assert (await manager.verify_storage()).ok
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langswarm.core.session import create_session_manager
 from langswarm.core.session.actors.errors import StorageError
-from langswarm.core.session.actors.model import Committed, SessionQuery
+from langswarm.core.session.actors.model import Committed, MessageQuery, SessionQuery
 from langswarm.core.session.adapters.storage.sqlite.connection import JobConnection
 from langswarm.core.session.testing.storage_contract.builders import (
     change,
@@ -310,3 +310,18 @@ async def test_a_write_that_does_not_fit_is_invalid_and_alone(
     assert isinstance(outcomes[0], StorageError)
     assert (outcomes[0].code, outcomes[0].outcome) == ("invalid", "failed")
     assert isinstance(outcomes[1], Committed)
+
+
+@pytest.mark.parametrize("seq", [2**32, 2**32 + 1, 2**53, -1])
+async def test_a_number_beyond_its_session_is_invalid_and_reaches_no_other(
+    storage: SQLiteSessionStorage, seq: int
+) -> None:
+    """Its row would lie among those of a session that may be somebody else's."""
+    before, stored = await create(storage, "before"), await create(storage)
+    behind = await create(storage, "behind")
+    outcomes = await storage.commit([change(stored, message(seq)), change(stored, message(1))])
+    assert isinstance(outcomes[0], StorageError)
+    assert (outcomes[0].code, outcomes[0].outcome) == ("invalid", "failed")
+    assert isinstance(outcomes[1], Committed)
+    for each in (before, behind):
+        assert await storage.read_messages(each.record.key, MessageQuery()) == []

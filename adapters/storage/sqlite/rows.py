@@ -115,6 +115,13 @@ def row_id(key: int, number: int) -> int:
     return key << SEQ_BITS | number
 
 
+def _new_id(key: int, number: int) -> int:
+    """As `row_id`, of what is written: beyond its range are the rows of other sessions."""
+    if not 0 <= number <= SEQ_MAX:
+        raise OverflowError(f"the number {number} is not one of 0 to {SEQ_MAX}")
+    return key << SEQ_BITS | number
+
+
 def changing_row(record: SessionRecord) -> Row:
     """The values of SESSION_CHANGING."""
     counters = record.counters
@@ -167,7 +174,7 @@ def message_row(key: int, message: MessageRecord) -> Row:
     """The values of MESSAGE."""
     # Without a call of _json: twice per message, they were a tenth of taking a write apart.
     return (
-        key << SEQ_BITS | message.seq,
+        _new_id(key, message.seq),
         message.role._value_,
         message.content,
         message.created_us,
@@ -186,7 +193,7 @@ def message_row(key: int, message: MessageRecord) -> Row:
 def turn_row(key: int, turn: TurnRecord) -> Row:
     """The values of TURN."""
     return (
-        key << SEQ_BITS | turn.turn_no,
+        _new_id(key, turn.turn_no),
         turn.state._value_,
         turn.user_seq,
         turn.replaces,
