@@ -84,10 +84,15 @@ async def check_erasure(source: random.Random, place: Place) -> None:
         before = await _of_others(manager)
         if source.random() < 0.3:
             await manager.optimize_storage()  # what it made for later goes, too
+        kept = await _conversations(manager)
         erased = await manager.erase_user(USER)
         require(erased >= len(names[USER]), f"erasure: {erased} of {names[USER]}")
         await nothing_left(manager, names[USER])
         require(await _of_others(manager) == before, "erasure: others were changed")
+        storage = manager._anchor.host.runtime().storage
+        queued = {each.provider_session_id for each in await storage.load_purges(2**62, 1000)}
+        left = kept - queued - place.deleted
+        require(not left, f"erasure: vendors keep {left}")
     async with place.manager() as manager:
         await nothing_left(manager, names[USER])
         require(await _of_others(manager) == before, "erasure: others were changed, by a restart")
@@ -104,6 +109,14 @@ async def check_erasure(source: random.Random, place: Place) -> None:
             )
             messages = await session.get_messages()
             require(not messages, f"erasure: a new session has {messages}")
+
+
+async def _conversations(manager: SessionManager) -> set[str]:
+    """What vendors keep of the user."""
+    sessions = await manager.get_user_sessions(USER)
+    sessions += await manager.get_user_sessions(USER, status="deleted")
+    names = {session._record.provider_session_id for session in sessions}
+    return {name for name in names if name is not None}
 
 
 async def nothing_left(manager: SessionManager, names: Iterable[str]) -> None:

@@ -52,8 +52,26 @@ def answer(request: ProviderRequest) -> ScriptedTurn:
         return ScriptedTurn(end=ProviderError("no answer", code="internal", retryable=False))
     if question.startswith("half"):
         return ScriptedTurn(text=f"re {question}", end="truncate")
-    said, read = TOKENS
-    return ScriptedTurn(text=f"re {question}", input_tokens=said, output_tokens=read)
+    read, said = TOKENS
+    return ScriptedTurn(
+        text=f"re {question}",
+        input_tokens=read,
+        output_tokens=said,
+        provider_session_id=request.provider_session_id or f"conversation {request.turn_id}",
+    )
+
+
+class Vendor(ScriptedProvider):
+    """Keeps conversations of its own, until they are deleted."""
+
+    keeps_conversations = True
+
+    def __init__(self, deleted: set[str]) -> None:
+        super().__init__(answer)
+        self._deleted = deleted
+
+    async def delete_conversation(self, provider_session_id: str) -> None:
+        self._deleted.add(provider_session_id)
 
 
 class Place:
@@ -63,6 +81,8 @@ class Place:
         self.kind = kind
         self.path = folder / "sessions.db"
         self._memory = InMemorySessionStorage()
+        self.deleted: set[str] = set()
+        """Conversations that vendors do not keep any more."""
 
     def storage(self) -> ISessionStorage:
         """Memory: always the same object. SQLite: a new one on the one file."""
@@ -71,6 +91,7 @@ class Place:
     def forget(self) -> None:
         """Begin with nothing."""
         self._memory = InMemorySessionStorage()
+        self.deleted.clear()
         for path in self.path.parent.glob(f"{self.path.name}*"):
             path.unlink()
 
@@ -79,19 +100,23 @@ class Place:
         self, wall_clock_us: Callable[[], int] = lambda: NOW_US, **limits: int
     ) -> AsyncIterator[SessionManager]:
         """A process."""
-        manager = make_manager(self.storage(), **limits)
+        manager = make_manager(self.storage(), self.deleted, **limits)
         manager._anchor.host.wall_clock_us = RisingClock(wall_clock_us)
         async with manager:
             yield manager
 
 
 def make_manager(
-    storage: ISessionStorage, *, page_size: int = 100, event_buffer_size: int = 1000
+    storage: ISessionStorage,
+    deleted: set[str] | None = None,
+    *,
+    page_size: int = 100,
+    event_buffer_size: int = 1000,
 ) -> SessionManager:
     """With the providers that answer as `answer` says."""
     return create_session_manager(
         storage,
-        providers={name: ScriptedProvider(answer) for name in PROVIDERS},
+        providers={name: Vendor(set() if deleted is None else deleted) for name in PROVIDERS},
         page_size=page_size,
         event_buffer_size=event_buffer_size,
     )

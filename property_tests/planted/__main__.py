@@ -63,10 +63,10 @@ def print_table(backend: Backend, found: dict[str, list[int | None]]) -> int:
         promise = PLANTED[name].promise
         if len(caught) < len(counts):
             survivors.append(name)
-            sys.stdout.write(f"  {promise:4}{name:40}SURVIVED {len(counts) - len(caught)} rounds\n")
+            sys.stdout.write(f"  {promise:9}{name:40}SURVIVED {len(counts) - len(caught)} rounds\n")
             continue
         medians.append(median(caught))
-        sys.stdout.write(f"  {promise:4}{name:40}{medians[-1]:7.0f}{max(caught):7}\n")
+        sys.stdout.write(f"  {promise:9}{name:40}{medians[-1]:7.0f}{max(caught):7}\n")
     killed = f"{len(found) - len(survivors)} of {len(found)} killed"
     middle = f"; the median of the medians is {median(medians):.0f}" if medians else ""
     sys.stdout.write(f"  {killed}{middle}\n")

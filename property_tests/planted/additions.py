@@ -6,7 +6,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from langswarm.core.session.actors import decisions, turn
+import attrs
+from langswarm.core.session.actors import decisions, turn, turn_writes
 from langswarm.core.session.actors.decisions import AppendMessage, ChangeStatus, change_status
 from langswarm.core.session.actors.erasure import RetireSession
 from langswarm.core.session.actors.model import MessageQuery, Role, SessionWrite, changed
@@ -58,7 +59,7 @@ def retention_looks_for_the_young() -> AbstractContextManager[object]:
     """What was used last is archived, what nobody uses stays."""
 
     async def retire(self: Retention, rule: RetentionRule, *, dry_run: bool = False) -> int:
-        return await retire_by(self, changed(rule, idle_before_us=2**62), dry_run=dry_run)
+        return await retire_by(self, attrs.evolve(rule, idle_before_us=2**62), dry_run=dry_run)
 
     retire_by = Retention.retire
     return patch.object(Retention, "retire", retire)
@@ -125,7 +126,7 @@ def copies_have_what_came_meanwhile() -> AbstractContextManager[object]:
 @planted("G5")
 def turns_are_counted_when_they_begin_too() -> AbstractContextManager[object]:
     """The opening and the closing of a turn both count its question."""
-    open_turn = turn.open_turn
+    open_turn = turn_writes.open_turn
 
     def counting(state: StoredSession, *arguments: Any, **keywords: Any) -> SessionWrite:
         write = open_turn(state, *arguments, **keywords)

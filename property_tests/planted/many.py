@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import attrs
-from langswarm.core.session.actors import turn_writes
+from langswarm.core.session.actors import turn_writes, usage
+from langswarm.core.session.actors.erasure import EraseSession
 from langswarm.core.session.actors.model import SessionPage, SessionStatus, changed
 from langswarm.core.session.adapters.storage import memory
 from langswarm.core.session.adapters.storage.memory import InMemorySessionStorage
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         SessionQuery,
         SessionRecord,
         SessionWrite,
+        StoredSession,
         UsageRecord,
     )
     from langswarm.core.session.actors.ports import WriteOutcome
@@ -120,13 +122,13 @@ def deleted_sessions_are_listed() -> AbstractContextManager[object]:
 @planted("figures", by="figures")
 def failed_turns_count_for_nothing() -> AbstractContextManager[object]:
     """Of a turn that failed nothing is counted, not even its question."""
-    usage_of_turn = turn_writes.usage_of_turn
+    usage_of_turn = usage.usage_of_turn
 
-    def usage(*arguments: Any, **keywords: Any) -> UsageRecord | None:
+    def counted(*arguments: Any, **keywords: Any) -> UsageRecord | None:
         found = usage_of_turn(*arguments, **keywords)
         return None if found.failed_turns else found
 
-    return patch.object(turn_writes, "usage_of_turn", usage)
+    return patch.object(turn_writes, "usage_of_turn", counted)
 
 
 @planted("figures", by="figures")
@@ -234,6 +236,17 @@ def _pass_over_the_deleted() -> AbstractContextManager[object]:
 def erasure_passes_over_the_deleted() -> AbstractContextManager[object]:
     """Sessions that their user had deleted are kept."""
     return _pass_over_the_deleted()
+
+
+@planted("erasure", by="erasure")
+def erasure_forgets_the_vendor() -> AbstractContextManager[object]:
+    """What a provider keeps of an erased session is not deleted there."""
+    decide = EraseSession.decide
+
+    def local(self: EraseSession, state: StoredSession, now_us: int) -> SessionWrite | None:
+        return decide(attrs.evolve(self, keeps=False), state, now_us)
+
+    return patch.object(EraseSession, "decide", local)
 
 
 @planted("erasure", by="erasure in files")
