@@ -36,6 +36,8 @@ class SessionTurns:
         return view_of(self.session_id, record)
 
     def running(self) -> Turn | None:
+        if self._session._header.is_erased:  # the id may be another session's by now
+            return None
         return self._supervisor().turn_of(self.session_id)
 
     def refuse_reentrant_wait(self) -> None:

@@ -139,3 +139,19 @@ async def test_a_batch_changes_only_what_it_has_looked_at(store: Store) -> None:
         await until(lambda: bool(results))
         assert isinstance(results[0].error, SessionNotFoundError)
         assert eves.status == "active"
+
+
+async def test_a_follower_of_the_erased_one_hears_nothing_of_the_new_one(store: Store) -> None:
+    """Its handle finds no session, while a turn of the new one runs."""
+    provider = Echo()
+    gate = provider.hold("secret")
+    async with store.manager(provider) as manager:
+        adas = await out_of_memory(manager)
+        eves = await make_anew(manager)
+        ticket = eves.submit("secret")
+        await gate.reached()
+        turn_ids = (None, f"{ID}/1", f"{ID}/2")
+        told = [await outcome(anext(adas.follow(turn_id))) for turn_id in turn_ids]
+        gate.open()
+        await ticket
+        assert [type(each) for each in told] == [SessionNotFoundError] * 3
