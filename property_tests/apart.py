@@ -96,7 +96,8 @@ class Households:
             told = await calls[verb]()
         except SessionError as error:
             told = error
-        for each in told if isinstance(told, list) else [told]:
+        several: list[Any] = [*told] if isinstance(told, list) else [told]
+        for each in several:
             self._check(verb, each)
 
     def _check(self, verb: str, told: Any) -> None:

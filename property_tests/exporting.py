@@ -137,17 +137,18 @@ def _damage(source: random.Random, data: dict[str, Any]) -> str:
     place: Any = data
     path: list[object] = []
     while True:
-        keys: list[Any] = [*place] if isinstance(place, dict) else [*range(len(place))]
+        is_list = type(place) is list
+        keys: list[Any] = list(range(len(place))) if is_list else list(place)
         if not keys:
             return f"nothing at {path}"
         key = source.choice(keys)
         path.append(key)
         value = place[key]
-        if isinstance(value, (dict, list)) and value and source.random() < 0.9:
+        if type(value) in {dict, list} and value and source.random() < 0.9:
             place = value
             continue
         how = source.choice(("drop", "odd", "twice"))
-        if how == "twice" and isinstance(place, list):
+        if how == "twice" and is_list:
             place.insert(key, copy.deepcopy(value))
         elif how == "odd":
             place[key] = source.choice(_ODD)

@@ -203,7 +203,7 @@ def _asking(manager: SessionManager, query: dict[str, Any]) -> Callable[..., Any
 async def _refuse_elsewhere(
     source: random.Random, manager: SessionManager, query: dict[str, Any], cursor: str
 ) -> None:
-    other = {**query, **source.choice(_OTHERS)}
+    other: dict[str, Any] = {**query, **source.choice(_OTHERS)}
     try:
         await manager.search_sessions(**other, limit=1, cursor=cursor)
     except ConfigurationError:

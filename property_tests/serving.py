@@ -26,7 +26,7 @@ from .running import BrokenPromiseError
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
     from langswarm.core.session import ISessionStorage
     from langswarm.core.session.providers import ProviderRequest
@@ -98,7 +98,7 @@ class Place:
     @asynccontextmanager
     async def manager(
         self, wall_clock_us: Callable[[], int] = lambda: NOW_US, **limits: int
-    ) -> AsyncIterator[SessionManager]:
+    ) -> AsyncGenerator[SessionManager]:
         """A process."""
         manager = make_manager(self.storage(), self.deleted, **limits)
         manager._anchor.host.wall_clock_us = RisingClock(wall_clock_us)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from unittest.mock import patch
 
 import attrs
@@ -152,7 +152,7 @@ def import_renumbers_messages() -> AbstractContextManager[object]:
 
     def renumber(self: _Messages, value: object, what: str) -> None:
         if isinstance(value, dict):
-            value = {**value, "seq": self._last + 1}
+            value = {**cast("dict[str, Any]", value), "seq": self._last + 1}
         add(self, value, what)
 
     return patch.object(_Messages, "add", renumber)
@@ -177,7 +177,7 @@ def import_forgets_what_was_long_ago() -> AbstractContextManager[object]:
 
     def undated(self: _Messages, value: object, what: str) -> None:
         if isinstance(value, dict):
-            value = {**value, "timestamp": "2027-01-01T00:00:00+00:00"}
+            value = {**cast("dict[str, Any]", value), "timestamp": "2027-01-01T00:00:00+00:00"}
         add(self, value, what)
 
     return patch.object(_Messages, "add", undated)
