@@ -26,7 +26,7 @@ from langswarm.core.session.cli.exits import (
     CommandError,
     UsageError,
 )
-from langswarm.core.session.cli.screen import safe_line
+from langswarm.core.session.cli.screen import safe_line, send_nowhere
 from langswarm.core.session.cli.work import Job, Part, work
 
 NAME = "langswarm-session"
@@ -51,6 +51,7 @@ app = App(
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code; an error is one line on stderr."""
+    _replace_what_is_closed()
     _tolerate(sys.stdin, "surrogateescape")  # a line that is no text fails alone
     _tolerate(sys.stdout, "backslashreplace")  # as stderr does
     try:
@@ -63,7 +64,19 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(str(error), USAGE)
     except SessionError as error:
         return _fail(str(error), FAILED)
+    except OSError as error:
+        if error.filename is None:  # it was none of a file: the help could not be printed
+            send_nowhere(sys.stdout)
+        return _fail(f"{error.filename or 'standard output'}: {error.strerror}", FAILED)
     return code if isinstance(code, int) else OK  # the help is no command and returns nothing
+
+
+def _replace_what_is_closed() -> None:
+    """A shell that closes a stream (`>&-`) leaves None in its place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123, SIM115 - it stays
+            setattr(sys, name, nowhere)
 
 
 def _tolerate(stream: TextIO, errors: str) -> None:

@@ -317,9 +317,14 @@ def _check_version(path: str, connection: sqlite3.Connection, cipher: Cipher | N
 
 def existing(path: Path) -> Path:
     """The path, if a file is there. Raises UsageError: nothing is made by looking."""
-    if not path.is_file():
+    try:
+        is_there = path.is_file()
+        is_stray = is_there and not path.stat().st_size and Path(f"{path}-wal").exists()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be looked at: {error.strerror}") from error
+    if not is_there:
         raise UsageError(f"there is no file {path}; name it with --db FILE")
-    if not path.stat().st_size and Path(f"{path}-wal").exists():
+    if is_stray:
         raise UsageError(f"{path} is empty, and has a -wal of another file; nothing was touched")
     return path
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TextIO, cast
@@ -54,6 +56,7 @@ class Options:
 def import_file(options: Options) -> int:
     """Import and tell what became of each session."""
     with ExitStack() as stack:
+        _check_regular(options.file)
         target = None if options.report is None else stack.enter_context(_new(options.report))
         if options.kind == "conversation":
             report = anyio.run(_conversation, options)
@@ -68,14 +71,31 @@ def import_file(options: Options) -> int:
     return OK if report.ok else FAILED
 
 
-def _new(path: Path) -> TextIO:
-    """Made before anything is imported, so that it does not fail afterwards."""
+@contextmanager
+def _new(path: Path) -> Generator[TextIO]:
+    """Made before anything is imported, so that it does not fail afterwards; gone if that fails."""
     try:
-        return path.open("x", encoding="ascii")
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise UsageError(f"--report {path} is there already; name a new file") from None
     except OSError as error:
         raise UsageError(f"--report {path} cannot be made: {error}") from None
+    with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - by its descriptor
+        try:
+            yield file
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+
+def _check_regular(path: Path) -> None:
+    """A pipe or a device might be read for ever."""
+    try:
+        is_regular = stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    if not is_regular:
+        raise UsageError(f"{path} is no file; a pipe or a folder cannot be imported")
 
 
 def _source(options: Options) -> Source:

@@ -8,10 +8,12 @@ import re
 from pathlib import Path
 from typing import Any, TextIO
 
+from langswarm.core.session.cli.exits import CommandError
+
 # Control characters but the newline and the tab, what turns the direction of writing around,
 # separators of lines, and halves of characters.
 _STEERING = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 _MORE_THAN_A_LINE = re.compile(r"[\n\t]")
 
@@ -36,9 +38,17 @@ class Screen:
             self._out.flush()
         except BrokenPipeError:
             self.closed = True
-            # or the interpreter would fail to flush it at its end
-            with Path(os.devnull).open("w") as nowhere:
-                os.dup2(nowhere.fileno(), self._out.fileno())
+            send_nowhere(self._out)
+        except OSError as error:
+            self.closed = True
+            send_nowhere(self._out)
+            raise CommandError(f"standard output cannot be written: {error.strerror}") from error
+
+
+def send_nowhere(out: TextIO) -> None:
+    """Or the interpreter would fail to flush it at its end."""
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), out.fileno())
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -1,5 +1,9 @@
 import importlib.util
+import sqlite3
+import subprocess
 import sys
+from pathlib import Path
+from typing import IO
 
 import pytest
 from langswarm.core.session.cli import main
@@ -140,3 +144,56 @@ def test_other_missing_modules_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delattr("langswarm.core.session.cli.demo", raising=False)
     with pytest.raises(ModuleNotFoundError):
         main([])
+
+
+@pytest.mark.parametrize("command", ["sessions", "gc"])
+def test_a_path_that_cannot_be_looked_at_is_one_line(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--db", "x" * 300]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("arguments", [["--help"], ["sessions", "--db", "made.db"]], ids=str)
+def test_output_that_cannot_be_written_is_one_line(arguments: list[str], tmp_path: Path) -> None:
+    """And not another error at the end of the process."""
+    sqlite3.connect(tmp_path / "made.db").close()
+    with Path("/dev/full").open("w") as full:
+        done = in_shell(arguments, tmp_path, stdout=full)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+
+
+def test_closed_streams_are_no_error(tmp_path: Path) -> None:
+    """As with `>&-` in a shell."""
+    closing = (
+        "import os, sys; os.close(1); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        closing,
+        "-m",
+        "langswarm.core.session.cli",
+        "sessions",
+        "--help",
+    ]
+    done = subprocess.run(
+        command, check=False, cwd=tmp_path, stderr=subprocess.PIPE, text=True, timeout=50
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def in_shell(
+    arguments: list[str], folder: Path, stdout: IO[str]
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "langswarm.core.session.cli", *arguments]
+    return subprocess.run(
+        command,
+        check=False,
+        cwd=folder,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=50,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -169,3 +170,23 @@ def test_the_error_about_an_old_file_names_this_command(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="langswarm-session import v1") as raised:
         anyio.run(open_it)
     assert raised.value.code == "foreign"
+
+
+def test_a_pipe_is_not_read_for_ever(capsys: Output) -> None:
+    """Nor a folder, nor a device."""
+    os.mkfifo("pipe")
+    for kind in ("conversation", "v1", "messages"):
+        code, _, err = run(capsys, kind, "pipe")
+        assert (code, err.count("\n")) == (2, 1)
+    assert not Path("new.db").exists()
+
+
+def test_a_report_of_an_import_that_failed_is_not_left_behind(capsys: Output) -> None:
+    """The same command can be given again; what is left is read by its owner only."""
+    Path("broken.json").write_text("{", encoding="ascii")
+    code, _, _ = run(capsys, "conversation", "broken.json", "--report", "report.json")
+    assert code != 0
+    assert not Path("report.json").exists()
+    code, _, _ = run(capsys, "v1", str(V1), "--report", "report.json")
+    assert code == 0
+    assert Path("report.json").stat().st_mode & 0o777 == 0o600
