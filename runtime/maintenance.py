@@ -125,7 +125,7 @@ class Maintenance:
 
         It goes on where it ended when it is called again, also after a kill. Sessions that the
         user creates meanwhile may stay: refuse the user's requests first. Backups still hold
-        what they held.
+        what they held, and a file's free pages may until `optimize_storage()` was called.
 
         Raises StorageError, or what kept the last sessions from being erased: call it again.
         """
