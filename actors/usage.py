@@ -24,10 +24,8 @@ _CLASSES = len(LATENCY_BOUNDS_MS) + 1
 _NONE = (0,) * _CLASSES
 
 
-def _latencies(response_us: int) -> tuple[int, ...]:
-    counts = [0] * _CLASSES
-    counts[bisect_left(LATENCY_BOUNDS_MS, response_us / 1000)] = 1
-    return tuple(counts)
+_ONE_OF = tuple(tuple(int(place == own) for place in range(_CLASSES)) for own in range(_CLASSES))
+"""One turn of each class."""
 
 
 def read_latencies(counted: str) -> tuple[int, ...]:
@@ -101,5 +99,7 @@ def usage_of_turn(record: SessionRecord, turn: TurnRecord, *, answered: bool) ->
         input_tokens=turn.input_tokens,
         output_tokens=turn.output_tokens,
         response_us=response_us,
-        latencies=_latencies(response_us) if completed else _NONE,
+        latencies=_ONE_OF[bisect_left(LATENCY_BOUNDS_MS, response_us / 1000)]
+        if completed
+        else _NONE,
     )

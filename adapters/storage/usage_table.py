@@ -10,6 +10,8 @@ import attrs
 from ...actors.model import UsageRecord, UsageReport
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ...actors.model import UsageQuery
 
 _NAME = ("day", "user_id", "provider", "model")
@@ -24,14 +26,18 @@ class UsageTable:
 
     def __init__(self) -> None:
         # Invariant: the values are the counts of _COUNTS, then the latencies.
-        self._counts: dict[tuple[int, str, str, str], tuple[int, ...]] = {}
+        self._counts: dict[tuple[int, str, str, str], list[int]] = {}
 
     def add(self, usage: UsageRecord) -> None:
         """Add to what is there."""
         name = (usage.day, usage.user_id, usage.provider, usage.model)
-        counts = (*_counts_of(usage), *usage.latencies)
         known = self._counts.get(name)
-        self._counts[name] = counts if known is None else tuple(map(add, known, counts))
+        if known is None:
+            self._counts[name] = [*_counts_of(usage), *usage.latencies]
+            return
+        for place, count in enumerate((*_counts_of(usage), *usage.latencies)):
+            if count:
+                known[place] += count
 
     def erase_user(self, user_id: str) -> None:
         """Forget the counts of a user."""
@@ -40,7 +46,7 @@ class UsageTable:
 
     def report(self, query: UsageQuery) -> UsageReport:
         """The sums over the users."""
-        sums: dict[tuple[int, str, str], tuple[int, ...]] = {}
+        sums: dict[tuple[int, str, str], Sequence[int]] = {}
         users: dict[int, set[str]] = {}
         for (day, user_id, provider, model), counts in self._counts.items():
             if not query.first_day <= day <= query.last_day:
@@ -58,13 +64,13 @@ class UsageTable:
         )
 
 
-def _record(group: tuple[int, str, str], counts: tuple[int, ...]) -> UsageRecord:
+def _record(group: tuple[int, str, str], counts: Sequence[int]) -> UsageRecord:
     day, provider, model = group
     return UsageRecord(
         day=day,
         user_id="",
         provider=provider,
         model=model,
-        latencies=counts[len(_COUNTS) :],
+        latencies=tuple(counts[len(_COUNTS) :]),
         **dict(zip(_COUNTS, counts, strict=False)),
     )
