@@ -13,7 +13,7 @@ from langswarm.core.session.cli.exits import CommandError
 # Control characters but the newline and the tab, what turns the direction of writing around,
 # separators of lines, and halves of characters.
 _STEERING = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 _MORE_THAN_A_LINE = re.compile(r"[\n\t]")
 
