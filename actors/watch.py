@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import _thread
 import logging
+import math
 import os
 import sys
 import threading
 import time
 import traceback
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from .values import about
 
@@ -50,6 +51,8 @@ class BlockingReport:
         self.thread_id = 0
         # Invariant: False only while the watchdog has let go of it.
         self.is_watched = False
+        # The watchdog's own: whether there was a step between its last two looks.
+        self.was_used = True
 
     def tell(self, seconds: float, guest: str, session_id: str, turn_no: int) -> None:
         """A step was too long."""
@@ -70,66 +73,73 @@ class BlockingReport:
 
 
 class Watchdog:
-    """The thread that looks at all reports of the process."""
+    """The thread that looks at all reports of the process. It holds none of them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._reports: WeakSet[BlockingReport] = WeakSet()
+        # By report: the number of its last known step, and since when that is known.
+        self._seen: WeakKeyDictionary[BlockingReport, tuple[int, float]] = WeakKeyDictionary()
         self._called = threading.Event()
+        self._pause_seconds = 0.0
         self.is_running = False
 
     def watch(self, report: BlockingReport) -> None:
         """Look at this one from now on."""
         with self._lock:
             report.is_watched = True
-            self._reports.add(report)
-            self._called.set()
+            self._seen[report] = report.steps, time.monotonic()
             if not self.is_running:
                 self.is_running = True
+                self._pause_seconds = _LOOKS * report.limit_seconds
                 _thread.start_new_thread(self._run, ())
+            elif _LOOKS * report.limit_seconds < self._pause_seconds:
+                self._called.set()
 
     def _run(self) -> None:
-        seen: dict[BlockingReport, tuple[int, float]] = {}
         while True:
             with self._lock:
                 self._called.clear()
-                reports = list(self._reports)
-            seen = {report: self._look(report, seen.get(report)) for report in reports}
-            seconds = min((_LOOKS * report.limit_seconds for report in reports), default=0.0)
-            del reports
-            idle = {report: steps for report, (steps, _) in seen.items()}
-            if self._called.wait(max(seconds, 0.001)):
+                limits = [report.limit_seconds for report in self._seen]
+                self._pause_seconds = max(_LOOKS * min(limits, default=0.0), 0.001)
+            if self._called.wait(self._pause_seconds):
                 continue
-            if self._may_go(idle):
-                return
+            with self._lock:
+                late = self._look()
+                if not self._is_needed():
+                    self._seen.clear()
+                    self.is_running = False
+                    return
+            for watched, seconds in late:
+                watched.tell_where(seconds)
 
-    def _look(self, report: BlockingReport, before: tuple[int, float] | None) -> tuple[int, float]:
-        """The step's number and since when it is known; a step that goes on is told once."""
-        steps, watched, now = report.steps, report.stepping, time.monotonic()
-        if before is None or before[0] != steps:
-            return steps, now
-        since = before[1]
-        if watched is not None and now - since >= _LOOKS * report.limit_seconds:
-            watched.tell_where(now - since)
-            return steps, float("inf")
-        return before
+    def _look(self) -> list[tuple[Watched[Any], float]]:
+        """Steps that go on for too long; each is told once."""
+        now = time.monotonic()
+        late: list[tuple[Watched[Any], float]] = []
+        for report, (known, since) in list(self._seen.items()):
+            steps, watched = report.steps, report.stepping
+            if steps != known:
+                self._seen[report] = steps, now
+                report.was_used = True
+            elif watched is None:
+                report.was_used = False
+            elif now - since >= _LOOKS * report.limit_seconds:
+                self._seen[report] = steps, math.inf
+                late.append((watched, now - since))
+        return late
 
-    def _may_go(self, idle: dict[BlockingReport, int]) -> bool:
-        """Whether no guest was called since; then nothing is watched any more."""
-        with self._lock:
-            for report in self._reports:
-                report.is_watched = False
-            rests = all(
-                report.stepping is None and idle.get(report) == report.steps
-                for report in self._reports
-            )
-            if rests:
-                self._reports.clear()
-                self.is_running = False
+    def _is_needed(self) -> bool:
+        """Whether a guest was called since the last look; if not, nothing is watched any more."""
+        reports = list(self._seen)
+        for report in reports:
+            report.is_watched = False
+        for report in reports:
+            known, _ = self._seen[report]
+            if report.was_used or report.stepping is not None or report.steps != known:
+                for each in reports:
+                    each.is_watched = True
                 return True
-            for report in self._reports:
-                report.is_watched = True
-            return False
+        return False
 
 
 _watchdog = Watchdog()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING
 
 import anyio
@@ -118,3 +120,20 @@ async def test_no_step_is_left_unwatched_when_the_thread_is_about_to_go() -> Non
         await Watched(guest(), report, "a guest", "s")
         assert watch._watchdog.is_running or not report.is_watched
         await anyio.sleep(0.001)
+
+
+async def test_the_watching_thread_keeps_no_runtime_alive() -> None:
+    """Managers that were forgotten are gone, also while others go on."""
+
+    async def guest() -> None:
+        await anyio.lowlevel.checkpoint()
+
+    goes_on, gone = BlockingReport(time.monotonic, 0.001), list[weakref.ref[BlockingReport]]()
+    for _ in range(50):
+        forgotten = BlockingReport(time.monotonic, 0.001)
+        await Watched(guest(), forgotten, "a guest", "s")
+        await Watched(guest(), goes_on, "a guest", "s")
+        gone.append(weakref.ref(forgotten))
+        del forgotten
+    gc.collect()
+    await until(lambda: not any(ref() for ref in gone))
